@@ -1,0 +1,848 @@
+"""The sequence contract shared by all estimators: rows are time steps, and the state is carried.
+
+An estimator adds its docstring, its parameter constraints, ``__init__`` and these hooks:
+
+``_initial_weights(n_features, n_outputs, random_state)``
+    the weights a new network starts with, shape (n, q).
+``_build(n_features, n_outputs)``
+    everything else a new network needs, from the constructor's parameters, which are not read again
+    until the next ``fit``; returns the rest state, an array of zeros.
+``_learn(X, Y, starts)``
+    learn rows one after another, changing ``_weights``, ``state_`` and the learning rule's own
+    memory in place; a row with ``starts[k]`` begins a new sequence. Cutting a call in two must not
+    change a bit. Returns how often learning exploded and was set back.
+``_run(X, starts, state)``
+    predictions of the frozen network; moves ``state`` in place and nothing else.
+``_forget()``
+    what the learning rule remembers of earlier rows of the sequence becomes zero.
+``_memory_needed(n_features, n_outputs)``
+    bytes that the network and its learning rule will take.
+``_optimize(X, Y, starts, epochs)``
+    only where ``fit`` is more than repeated passes of ``_learn``.
+
+Hooks see float64, C-contiguous, writeable arrays in the units in which the network works. Y is
+two-dimensional, with NaN where there is no target.
+"""
+
+import copy
+import os
+import sys
+import time
+import warnings
+from abc import ABCMeta, abstractmethod
+from contextlib import contextmanager
+from functools import cache
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
+from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
+from sklearn.metrics import r2_score
+from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import (
+    _num_samples,
+    check_is_fitted,
+    check_scalar,
+    validate_data,
+)
+from threadpoolctl import ThreadpoolController
+
+from skrecurrent._kernels import scaling
+
+_FLOAT64 = np.dtype(np.float64)
+
+_X_CHECKS = {"dtype": [np.float64, np.float32], "order": "C"}
+_Y_CHECKS = {
+    "dtype": np.float64,
+    "order": "C",
+    "ensure_2d": False,
+    "ensure_all_finite": "allow-nan",
+}
+
+# Kernels are called for about this many seconds at a time, so that Ctrl-C is answered soon.
+_PIECE_SECONDS = 0.2
+
+
+class BaseRecurrentRegressor(
+    CallbackSupportMixin, RegressorMixin, BaseEstimator, metaclass=ABCMeta
+):
+    """Sequences, state, targets with gaps, scaling, epochs and streaming for all estimators."""
+
+    _parameter_constraints = {
+        "n_hidden": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "standardize": ["boolean"],
+        "stateful": ["boolean"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    # ------------------------------------------------------------------ hooks
+
+    @abstractmethod
+    def _initial_weights(self, n_features, n_outputs, random_state): ...
+
+    @abstractmethod
+    def _build(self, n_features, n_outputs): ...
+
+    @abstractmethod
+    def _learn(self, X, Y, starts): ...
+
+    @abstractmethod
+    def _run(self, X, starts, state): ...
+
+    @abstractmethod
+    def _forget(self): ...
+
+    @abstractmethod
+    def _memory_needed(self, n_features, n_outputs): ...
+
+    def _optimize(self, X, Y, starts, epochs):
+        """Repeat passes over the rows, each from the rest state, until the epochs say stop."""
+        while epochs.begin():
+            self.state_[:] = 0.0
+            self._forget()
+            epochs.end(explosions=self._learn_in_pieces(X, Y, starts))
+
+    # ------------------------------------------------------------------ fitting
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, *, sequence_id=None):
+        """Fit the network to one series, or to several sequences, by repeated passes.
+
+        Every sequence starts from the rest state (all zeros). Training starts anew unless
+        ``warm_start=True``. The weights kept are those of the best epoch, judged by running the
+        frozen network over the training rows, or over the last rows if ``early_stopping=True``.
+        Afterwards the frozen network is run once from rest over all rows given, and `state_` is
+        where that ended: ``predict`` continues from there.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs, one row per time step, in the order of time.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets. NaN means that the row has no target for this output: the state advances and
+            nothing is learned from it.
+
+        sequence_id : array-like of shape (n_samples,), default=None
+            Which sequence each row belongs to. Rows of a sequence must follow each other. Without
+            it all rows are one sequence.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the input is empty, of the wrong shape, holds text, NaN or infinity in `X` or
+            infinity in `y`, if a column of `y` has no known value, if a sequence id returns after
+            another one, or if the network would not fit in memory.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If learning exploded; the last good weights are kept.
+        """
+        with _unchanged_on_error(self):
+            given = self._check_training_rows(X, y, sequence_id, reset=True)
+            split = self._split(given) if self.early_stopping else len(given.rows)
+            self._check_targets_known(given.targets[:split])
+            if self.warm_start and hasattr(self, "_weights"):
+                self._continue_training(given)
+            else:
+                self._create(given)
+            if self.standardize:
+                self._freeze_statistics(given.rows[:split], given.targets[:split])
+        context = self._init_callback_context(max_subtasks=self._max_subtasks())
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        self.n_iter_, self.loss_curve_ = 0, []
+        self._train(_Epochs(self, given, split, context, (X, y)))
+        self._forget()
+        self._last_id = _NO_ID if given.ids is None else given.ids[-1]
+        context.call_on_fit_task_end(
+            estimator=self, X=X, y=y, reconstruction_attributes=self._snapshot
+        )
+        return self
+
+    def _max_subtasks(self):
+        return self.max_iter
+
+    def _train(self, epochs):
+        """Run the epochs and keep the best of them, whatever ends the training."""
+        try:
+            self._optimize(*epochs.training_rows, epochs)
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=3)
+            if epochs.best is None:
+                epochs.judge()
+        finally:
+            epochs.restore_best()
+        if epochs.exploded:
+            warnings.warn(
+                f"Learning exploded in epoch {self.n_iter_} and was stopped; the best weights "
+                "before that are kept. A smaller learning_rate_init or standardize=True may help.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+
+    def partial_fit(self, X, y, *, sequence_id=None):
+        """Learn rows of a stream, once each and in order, continuing where the last call ended.
+
+        Splitting the rows into calls in another way changes nothing, to the last bit. No ``fit``
+        is needed before. Without `sequence_id` the running sequence continues; parameters that are
+        changed between calls are not read again.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs, one row per time step, in the order of time.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets, NaN where there is none. A chunk without any target only advances the state.
+
+        sequence_id : array-like of shape (n_samples,), default=None
+            Which sequence each row belongs to. If the first id is the last one of the call before,
+            that sequence continues; any other id starts a new sequence from rest.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            As ``fit``; an invalid chunk changes nothing.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If learning exploded and was set back to the last good weights.
+        """
+        known = -1
+        if sequence_id is None and self._is_plain(X) and self._is_plain_target(X, y):
+            targets = y.reshape(len(y), -1)
+            known = scaling.known_rows(targets)
+        if known >= 0:
+            rows, starts = X, self._continuing(len(X))
+        else:
+            rows, targets, starts = self._prepare_stream(X, y, sequence_id)
+            known = scaling.known_rows(targets)
+        explosions = self._stream(rows, targets, starts)
+        self.t_ += known
+        if explosions:
+            warnings.warn(
+                f"Learning exploded {explosions} time(s) in this chunk and was set back to the "
+                "last good weights. A smaller learning_rate_init or standardize=True may help.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    def _prepare_stream(self, X, y, sequence_id):
+        """Check a chunk and, if it is the first, create the network."""
+        first = not hasattr(self, "_weights")
+        with _unchanged_on_error(self):
+            if first:
+                self._validate_params()
+            given = self._check_training_rows(X, y, sequence_id, reset=first)
+            if first:
+                self._create(given)
+        starts = given.starts
+        if given.ids is None:
+            starts = self._continuing(len(given.rows))
+        else:
+            starts[0] = given.ids[0] != self._last_id
+            self._last_id = given.ids[-1]
+        return given.rows, given.targets, starts
+
+    def _stream(self, rows, targets, starts):
+        """Learn rows given in the user's units; returns the number of explosions."""
+        if self._statistics is None:
+            return self._learn_in_pieces(rows, targets, starts)
+        scaled_rows, scaled_targets = np.empty_like(rows), np.empty_like(targets)
+        scaling.absorb(self._statistics[0], rows, scaling.FREEZE_AFTER, scaled_rows)
+        scaling.absorb(self._statistics[1], targets, scaling.FREEZE_AFTER, scaled_targets)
+        return self._learn_in_pieces(scaled_rows, scaled_targets, starts)
+
+    def _learn_in_pieces(self, X, Y, starts):
+        return sum(self._learn(X[p], Y[p], starts[p]) for p in _pieces(len(X)))
+
+    def _create(self, given):
+        """A new network at rest that has learned nothing."""
+        n_features, n_outputs = given.rows.shape[1], given.targets.shape[1]
+        needed, available = self._memory_needed(n_features, n_outputs), _physical_memory()
+        if needed > available:
+            raise ValueError(
+                f"n_hidden={self.n_hidden} with {n_features} features and {n_outputs} outputs "
+                f"needs {needed / 1e9:.1f} GB of memory; this machine has {available / 1e9:.1f} GB."
+            )
+        random_state = check_random_state(self.random_state)
+        with one_blas_thread():
+            self._weights = self._initial_weights(n_features, n_outputs, random_state)
+        self.state_ = self._build(n_features, n_outputs)
+        self.n_outputs_ = n_outputs
+        self.t_ = 0
+        self._target_ndim = given.target_ndim
+        self._stateful = self.stateful
+        self._last_id = _NO_ID
+        self._statistics = None
+        if self.standardize:
+            self._statistics = (
+                scaling.new_statistics(n_features),
+                scaling.new_statistics(n_outputs),
+            )
+
+    def _continue_training(self, given):
+        """Keep weights and statistics; learn with the parameters as they now are."""
+        n_features, n_outputs = given.rows.shape[1], given.targets.shape[1]
+        n = self.n_hidden + n_outputs
+        if self._weights.shape != (n, n + n_features + 1):
+            raise ValueError(
+                f"warm_start=True continues weights of shape {self._weights.shape}, but n_hidden, "
+                f"X and y now ask for {(n, n + n_features + 1)}."
+            )
+        self.state_ = self._build(n_features, n_outputs)
+        self._stateful = self.stateful
+
+    # ------------------------------------------------------------------ using the fitted network
+
+    def predict(self, X, *, sequence_id=None):
+        """Predict the target of each row.
+
+        Without `sequence_id` the rows continue the running sequence: the network goes on from
+        `state_`, on a copy, so that nothing is changed. With it every sequence starts at rest.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs, one row per time step, in the order of time.
+
+        sequence_id : array-like of shape (n_samples,), default=None
+            Which sequence each row belongs to.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions, float32 if `X` is.
+
+        Raises
+        ------
+        NotFittedError
+            If neither ``fit`` nor ``partial_fit`` has been called.
+        ValueError
+            If the input is empty, of the wrong shape, or holds text, NaN or infinity.
+        """
+        dtype = _FLOAT64
+        if sequence_id is None and self._is_plain(X):
+            rows, starts = X, self._continuing(len(X))
+        else:
+            rows, starts, dtype = self._check_rows(X, sequence_id)
+        predictions = self._predict_rows(rows, starts, self.state_.copy())
+        if self._target_ndim == 1:
+            predictions = predictions[:, 0]
+        return predictions if dtype == _FLOAT64 else predictions.astype(dtype)
+
+    def score(self, X, y, sample_weight=None, *, sequence_id=None):
+        """Coefficient of determination of the predictions, over the rows with a known target.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs, as for ``predict``.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            True values, NaN where there is none.
+
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows.
+
+        sequence_id : array-like of shape (n_samples,), default=None
+            Which sequence each row belongs to, as for ``predict``.
+
+        Returns
+        -------
+        score : float
+            R^2 of each output over its own known rows, averaged over the outputs that have any;
+            NaN, with an ``UndefinedMetricWarning``, if none has.
+        """
+        check_is_fitted(self)
+        given = self._check_training_rows(X, y, sequence_id, reset=False)
+        predictions = self.predict(X, sequence_id=sequence_id).reshape(given.targets.shape)
+        return _r2_of_known(given.targets, predictions, sample_weight)
+
+    def advance(self, X, *, sequence_id=None):
+        """Move the state through rows whose targets are not known.
+
+        The same as ``partial_fit`` with a `y` of NaN: later learning knows, exactly, how the state
+        depends on the weights through these rows too.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs, one row per time step, in the order of time.
+
+        sequence_id : array-like of shape (n_samples,), default=None
+            Which sequence each row belongs to, as for ``partial_fit``.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        NotFittedError
+            If neither ``fit`` nor ``partial_fit`` has been called.
+        ValueError
+            If the input is invalid, or if ``stateful=False``.
+        """
+        check_is_fitted(self)
+        self._require_stateful("advance")
+        unknown = np.full((_num_samples(X), self.n_outputs_), np.nan)
+        if self._target_ndim == 1:
+            unknown = unknown[:, 0]
+        return self.partial_fit(X, unknown, sequence_id=sequence_id)
+
+    def reset_state(self):
+        """Put the network to rest: the next row starts a new sequence.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        NotFittedError
+            If neither ``fit`` nor ``partial_fit`` has been called.
+        """
+        check_is_fitted(self)
+        self.state_[:] = 0.0
+        self._forget()
+        self._last_id = _NO_ID
+        return self
+
+    def forecast(self, n_steps, X):
+        """Predict several steps ahead, every prediction becoming the next input.
+
+        Parameters
+        ----------
+        n_steps : int
+            Number of predictions, at least 1.
+
+        X : array-like of shape (n_samples, n_features)
+            The rows after the last learned one, not yet in `state_`; often the one row that is
+            known and whose target is not.
+
+        Returns
+        -------
+        y : ndarray of shape (n_steps,) or (n_steps, n_outputs)
+            Predictions; the first is that for the last row of `X`. Nothing is changed.
+
+        Raises
+        ------
+        NotFittedError
+            If neither ``fit`` nor ``partial_fit`` has been called.
+        ValueError
+            If the outputs cannot be the next inputs because their numbers differ, or if
+            ``stateful=False``.
+        """
+        check_is_fitted(self)
+        self._require_stateful("forecast")
+        n_steps = check_scalar(n_steps, "n_steps", Integral, min_val=1)
+        if self.n_features_in_ != self.n_outputs_:
+            raise ValueError(
+                "forecast feeds predictions back as inputs and so needs as many features as "
+                f"outputs; got n_features={self.n_features_in_} and n_outputs={self.n_outputs_}."
+            )
+        rows, starts, dtype = self._check_rows(X, None)
+        state = self.state_.copy()
+        forecasts = np.empty((n_steps, self.n_outputs_))
+        row = self._predict_rows(rows, starts, state)[-1:]
+        forecasts[0] = row[0]
+        for k in range(1, n_steps):
+            row = self._predict_rows(row, starts[:1], state)
+            forecasts[k] = row[0]
+        return (forecasts[:, 0] if self._target_ndim == 1 else forecasts).astype(dtype)
+
+    @property
+    def weights_(self):
+        """Weights of shape (n, n + n_features + 1); columns are units, inputs, bias."""
+        return self._weights
+
+    @weights_.setter
+    def weights_(self, value):
+        check_is_fitted(self)
+        value = check_array(value, dtype=_FLOAT64, order="C", copy=True, input_name="weights_")
+        if value.shape != self._weights.shape:
+            raise ValueError(
+                f"weights_ must have the shape {self._weights.shape}, got {value.shape}."
+            )
+        self._weights = value
+
+    def _predict_rows(self, rows, starts, state):
+        """Predictions in the user's units, for checked rows; moves ``state``."""
+        if self._statistics is None:
+            return self._run_in_pieces(rows, starts, state)
+        scaled = np.empty_like(rows)
+        scaling.standardize(self._statistics[0], rows, scaled)
+        predictions = self._run_in_pieces(scaled, starts, state)
+        scaling.restore(self._statistics[1], predictions)
+        return predictions
+
+    def _run_in_pieces(self, X, starts, state):
+        if len(X) == 1:
+            return self._run(X, starts, state)
+        return np.concatenate([self._run(X[p], starts[p], state) for p in _pieces(len(X))])
+
+    def _to_network_units(self, rows, targets):
+        """Rows and targets as the network sees them; statistics stay as they are."""
+        if self._statistics is None:
+            return rows, targets
+        scaled_rows, scaled_targets = np.empty_like(rows), np.empty_like(targets)
+        scaling.standardize(self._statistics[0], rows, scaled_rows)
+        scaling.standardize(self._statistics[1], targets, scaled_targets)
+        return scaled_rows, scaled_targets
+
+    def _freeze_statistics(self, rows, targets):
+        """Let the training rows enter the statistics, unless these are frozen already."""
+        for statistics, values in zip(self._statistics, (rows, targets), strict=True):
+            scaling.absorb(statistics, values, np.inf, np.empty_like(values))
+            statistics.frozen[:] = True
+
+    def _snapshot(self):
+        """What a callback needs for a usable copy of the estimator as it is now."""
+        names = ("_weights", "state_", "loss_curve_", "_memory")
+        return {name: copy.deepcopy(getattr(self, name)) for name in names}
+
+    # ------------------------------------------------------------------ validation
+
+    def _is_plain(self, X):
+        """Whether X is an array that needs no more checks than this, as in a fast stream."""
+        fitted = self.__dict__
+        return (
+            type(X) is np.ndarray
+            and X.dtype == _FLOAT64
+            and X.ndim == 2
+            and "_weights" in fitted
+            and X.shape[1] == fitted["n_features_in_"]
+            and "feature_names_in_" not in fitted
+            and X.flags.carray
+            and len(X) > 0
+            and scaling.finite(X)
+        )
+
+    def _is_plain_target(self, X, y):
+        return (
+            type(y) is np.ndarray
+            and y.dtype == _FLOAT64
+            and y.ndim == self._target_ndim
+            and y.size == len(X) * self.n_outputs_
+            and len(y) == len(X)
+            and y.flags.carray
+        )
+
+    def _continuing(self, n_rows):
+        """Sequence starts of rows that continue the running sequence."""
+        return np.zeros(n_rows, np.bool_) if self._stateful else np.ones(n_rows, np.bool_)
+
+    def _check_rows(self, X, sequence_id):
+        """Check X of a fitted estimator; returns rows, sequence starts and the dtype to answer in."""
+        check_is_fitted(self)
+        _refuse_text(X, "X")
+        X = validate_data(self, X, reset=False, **_X_CHECKS)
+        rows = _writeable(X)
+        _refuse_huge(rows, "X")
+        starts, ids = self._sequence_starts(sequence_id, len(rows), self._stateful)
+        if ids is None:
+            starts = self._continuing(len(rows))
+        return rows, starts, X.dtype
+
+    def _check_training_rows(self, X, y, sequence_id, reset):
+        """Check X, y and sequence_id together; starts[0] is true."""
+        _refuse_text(X, "X")
+        _refuse_text(y, "y")
+        X, y = validate_data(self, X, y, reset=reset, validate_separately=(_X_CHECKS, _Y_CHECKS))
+        check_consistent_length(X, y)
+        rows, targets = _writeable(X), _writeable(y.reshape(len(y), -1))
+        _refuse_huge(rows, "X")
+        _refuse_huge(targets, "y")
+        if not reset and targets.shape[1] != self.n_outputs_:
+            raise ValueError(
+                f"y has {targets.shape[1]} outputs, but {type(self).__name__} was fitted with "
+                f"{self.n_outputs_}."
+            )
+        stateful = self.stateful if reset else self._stateful
+        starts, ids = self._sequence_starts(sequence_id, len(rows), stateful)
+        return _Rows(rows, targets, starts, ids, y.ndim)
+
+    @staticmethod
+    def _sequence_starts(sequence_id, n_rows, stateful):
+        """Which rows start a sequence, the first among them; and the ids as an array, or None."""
+        if not stateful:
+            if sequence_id is not None:
+                raise ValueError(
+                    "sequence_id is given but stateful=False makes every row its own sequence."
+                )
+            return np.ones(n_rows, np.bool_), None
+        starts = np.zeros(n_rows, np.bool_)
+        starts[0] = True
+        if sequence_id is None:
+            return starts, None
+        ids = np.asarray(sequence_id)
+        if ids.ndim != 1 or len(ids) != n_rows:
+            raise ValueError(
+                f"sequence_id must have one entry per row of X, shape ({n_rows},); "
+                f"got shape {ids.shape}."
+            )
+        if np.any(ids != ids):
+            raise ValueError("sequence_id contains NaN.")
+        starts[1:] = ids[1:] != ids[:-1]
+        seen = set()
+        for row, name in zip(np.flatnonzero(starts), ids[starts].tolist(), strict=True):
+            if name in seen:
+                raise ValueError(
+                    f"sequence_id {name!r} returns at row {row} after another sequence; rows of "
+                    "one sequence must follow each other."
+                )
+            seen.add(name)
+        return starts, ids
+
+    def _split(self, given):
+        """First held-out row for early stopping: the start of a sequence if there are several."""
+        n_rows = len(given.rows)
+        split = min(max(round(n_rows * (1 - self.validation_fraction)), 1), n_rows - 1)
+        boundaries = np.flatnonzero(given.starts)[1:]
+        if len(boundaries):
+            split = boundaries[np.argmin(np.abs(boundaries - split))]
+        if not 0 < split < n_rows or np.isnan(given.targets[split:]).all():
+            raise ValueError(
+                f"early_stopping=True holds out the last rows of X and y, and with "
+                f"validation_fraction={self.validation_fraction} of {n_rows} rows none of them "
+                "has a known target."
+            )
+        return split
+
+    @staticmethod
+    def _check_targets_known(targets):
+        unknown = np.flatnonzero(np.isnan(targets).all(axis=0))
+        if len(unknown):
+            raise ValueError(
+                f"Input y contains NaN in all training rows of column {unknown[0]}; fit needs at "
+                "least one known target for every output."
+            )
+
+    def _require_stateful(self, method):
+        if not self._stateful:
+            raise ValueError(f"{method} needs stateful=True: without state there is no sequence.")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        # scikit-learn has no tag for rows whose order matters. This one turns off the two checks
+        # that contradict recurrence (order and subset invariance), and no others.
+        tags.non_deterministic = bool(self.stateful)
+        return tags
+
+
+class _Epochs:
+    """Counts and judges the epochs of one ``fit``, tells callbacks, and remembers the best."""
+
+    def __init__(self, estimator, given, split, context, raw):
+        self.estimator, self.context, self.raw = estimator, context, raw
+        self.X, self.Y = estimator._to_network_units(given.rows, given.targets)
+        self.starts, self.split = given.starts, split
+        self.best = None  # weights and end state of the best epoch
+        self.best_criterion = np.inf
+        self.exploded = False
+        self._without_improvement = 0
+        self._stopped = False
+        if self._holds_out:
+            estimator.validation_scores_ = []
+
+    @property
+    def _holds_out(self):
+        return self.split < len(self.X)
+
+    @property
+    def training_rows(self):
+        return self.X[: self.split], self.Y[: self.split], self.starts[: self.split]
+
+    def begin(self):
+        """Start an epoch unless training is over."""
+        if self._stopped or self.estimator.n_iter_ == self.estimator.max_iter:
+            return False
+        self._task = self.context.subcontext(task_name="epoch")
+        self._task.call_on_fit_task_begin(estimator=self.estimator)
+        return True
+
+    def end(self, explosions=0):
+        """Judge the weights as they now are, and decide whether to go on."""
+        estimator = self.estimator
+        estimator.n_iter_ += 1
+        estimator.t_ += scaling.known_rows(self.Y[: self.split])
+        improved = self.judge()
+        self._without_improvement = 0 if improved else self._without_improvement + 1
+        self._report()
+        X, y = self.raw
+        asked_to_stop = self._task.call_on_fit_task_end(
+            estimator=estimator, X=X, y=y, reconstruction_attributes=estimator._snapshot
+        )
+        self.exploded = explosions > 0
+        self._stopped = (
+            asked_to_stop
+            or self.exploded
+            or self._without_improvement >= estimator.n_iter_no_change
+        )
+
+    def judge(self):
+        """Run the frozen network over all rows; returns whether it improved by ``tol``."""
+        estimator = self.estimator
+        estimator.state_[:] = 0.0
+        predictions = estimator._run_in_pieces(self.X, self.starts, estimator.state_)
+        loss = _half_mean_square(predictions[: self.split] - self.Y[: self.split])
+        criterion = loss
+        if self._holds_out:
+            score = _r2_of_known(self.Y[self.split :], predictions[self.split :])
+            estimator.validation_scores_.append(score)
+            criterion = _half_mean_square(predictions[self.split :] - self.Y[self.split :])
+        estimator.loss_ = loss
+        estimator.loss_curve_.append(loss)
+        improved = criterion < self.best_criterion * (1 - estimator.tol)
+        if self.best is None or criterion < self.best_criterion:
+            self.best = estimator._weights.copy(), estimator.state_.copy()
+            self.best_criterion = criterion
+            estimator.best_loss_ = loss
+            if self._holds_out:
+                estimator.best_validation_score_ = score
+        return improved
+
+    def restore_best(self):
+        if self.best is not None:
+            self.estimator._weights[:], self.estimator.state_[:] = self.best
+
+    def _report(self):
+        estimator = self.estimator
+        if estimator.verbose:
+            message = f"Epoch {estimator.n_iter_}, loss = {estimator.loss_:.8f}"
+            if self._holds_out:
+                message += f", validation score = {estimator.validation_scores_[-1]:.6f}"
+            print(message)
+
+
+class _Rows(NamedTuple):
+    """Checked input: float64 rows and two-dimensional targets; ids is None if none were given."""
+
+    rows: np.ndarray
+    targets: np.ndarray
+    starts: np.ndarray
+    ids: np.ndarray | None
+    target_ndim: int
+
+
+class _NoId:
+    """Stands for 'no sequence id was given'; equal to no id a user may give."""
+
+    def __repr__(self):
+        return "no id"
+
+
+_NO_ID = _NoId()
+
+
+@contextmanager
+def _unchanged_on_error(estimator):
+    """Give the estimator its attributes back if checking the input raises."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
+
+
+@cache
+def _blas():
+    return ThreadpoolController()  # a dependency of scikit-learn's; finding the libraries is slow
+
+
+@contextmanager
+def one_blas_thread():
+    """Matrix products in one thread: with more, the last bits depend on how many."""
+    with _blas().limit(limits=1, user_api="blas"):
+        yield
+
+
+def _pieces(n_rows):
+    """Slices of rows that take a fraction of a second each, found by doubling."""
+    start, size = 0, 16
+    while start < n_rows:
+        began = time.perf_counter()
+        yield slice(start, start + size)
+        start += size
+        if time.perf_counter() - began < _PIECE_SECONDS / 2:
+            size *= 2
+
+
+def _physical_memory():
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return sys.maxsize  # not told on this system: NumPy will raise when it is too much
+
+
+def _writeable(array):
+    """float64 and writeable, so that one compiled version of each kernel serves."""
+    return np.require(array, dtype=_FLOAT64, requirements=["C", "W", "A"])
+
+
+def _refuse_text(values, name):
+    """Numbers written as text are refused rather than converted."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        return  # ragged: scikit-learn's own check explains it
+    kind = array.dtype.kind
+    if kind in "USV" or (kind == "O" and any(isinstance(v, str | bytes) for v in array.flat)):
+        raise ValueError(f"{name} must hold numbers, got text (dtype={array.dtype}).")
+
+
+def _refuse_huge(values, name):
+    if scaling.known_rows(values) < 0:
+        raise ValueError(
+            f"{name} contains a value beyond {scaling.LARGEST:.0e}, which would overflow."
+        )
+
+
+def _half_mean_square(errors):
+    """1/2 mean of the squared errors that are known; infinity if they overflow."""
+    with np.errstate(over="ignore"):
+        mean = np.nanmean(np.square(errors)) / 2
+    return mean if np.isfinite(mean) else np.inf
+
+
+def _r2_of_known(targets, predictions, sample_weight=None):
+    """R^2 of each output over its known rows, averaged over outputs that have any."""
+    scores = []
+    for target, prediction in zip(targets.T, predictions.T, strict=True):
+        known = ~np.isnan(target)
+        if known.any():
+            weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+            scores.append(r2_score(target[known], prediction[known], sample_weight=weight))
+    if not scores:
+        warnings.warn("R^2 is not defined without any known target.", UndefinedMetricWarning, 3)
+        return float("nan")
+    return float(np.mean(scores))

@@ -1,0 +1,749 @@
+"""Time series to try the regressors on, and a helper that brings data into their row format.
+
+The generators and loaders return rows in time order: all rows of one call form one series.
+"""
+
+from importlib import resources
+from math import ceil, isclose
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils._optional_dependencies import check_pandas_support
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+
+__all__ = [
+    "load_elnino",
+    "load_sunspots",
+    "make_lorenz",
+    "make_mackey_glass",
+    "make_narma",
+    "make_roessler",
+    "stack_sequences",
+]
+
+_AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
+_POSITIVE = Interval(Real, 0, None, closed="neither")
+_LOADER_CONSTRAINTS = {"return_X_y": ["boolean"], "as_frame": ["boolean"]}
+
+_NARMA_TRANSIENT = 200  # rows
+_NARMA_DRAWS = 100
+# When the last `order` outputs add up to more than 14, .3 + .05 * 14 = 1 makes the next output
+# larger than the last one whatever the input: the recursion runs away.
+_NARMA_LARGEST_SUM = 14.0
+
+# Internal step sizes and discarded transients, in time units of the equations. At these steps
+# Lorenz is off by about 1e-5 after one time unit and Roessler by about 1e-7 after ten; half the
+# number of steps costs a factor of 16. The transients let the memory of the start fade.
+_MACKEY_GLASS_STEP = 0.1
+_MACKEY_GLASS_TRANSIENT = 1000.0
+_LORENZ_STEP = 0.005
+_LORENZ_TRANSIENT = 50.0
+_ROESSLER_STEP = 0.02
+_ROESSLER_TRANSIENT = 200.0
+
+
+def _narma_outputs(u, order):
+    """Return the outputs for the inputs ``u``, or None if they grow without bound."""
+    y = [0.0] * order
+    for t in range(order, len(u)):
+        recent_sum = sum(y[-order:])
+        if recent_sum > _NARMA_LARGEST_SUM:
+            return None
+        y.append(0.3 * y[-1] + 0.05 * y[-1] * recent_sum + 1.5 * u[t - order + 1] * u[t] + 0.1)
+    return y
+
+
+@validate_params(
+    {
+        "n_samples": [_AT_LEAST_ONE],
+        "order": [_AT_LEAST_ONE],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_narma(n_samples=1000, *, order=10, random_state=None):
+    """Generate the NARMA system identification task.
+
+    A nonlinear autoregressive moving average system is driven by independent inputs, uniform on
+    [0, 0.5)::
+
+        y[t] = 0.3 y[t-1] + 0.05 y[t-1] (y[t-1] + ... + y[t-order]) + 1.5 u[t-order+1] u[t] + 0.1
+
+    Its output must be predicted from the input alone, so a regressor has to remember the last
+    ``order`` inputs and to multiply them. The system starts at rest and a transient is discarded.
+
+    The recursion is not stable: now and then an input drives it to infinity. Such an input is
+    discarded as a whole and drawn again. With ``order=10`` this happens about once in 200 000
+    rows, so a series of a million rows may not be found; with ``order=11`` it happens about once
+    in 4000 rows, and from ``order=13`` on hardly any input stays bounded for 200 rows.
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Number of rows.
+    order : int, default=10
+        Number of past outputs that enter the sum. The older one of the two inputs that are
+        multiplied is ``order - 1`` rows back.
+    random_state : int, RandomState instance or None, default=None
+        Determines the input. Pass an int for reproducible output across calls.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, 1)
+        The input ``u[t]``.
+    y : ndarray of shape (n_samples,)
+        The output ``y[t]``, which already depends on the input of the same row.
+
+    Raises
+    ------
+    ValueError
+        If the outputs grow without bound for each of 100 drawn inputs.
+
+    References
+    ----------
+    .. [1] A. F. Atiya and A. G. Parlos, "New results on recurrent network training: unifying the
+       algorithms and accelerating convergence", IEEE Transactions on Neural Networks 11(3),
+       697-709, 2000.
+
+    Examples
+    --------
+    >>> from skrecurrent.datasets import make_narma
+    >>> X, y = make_narma(500, random_state=0)
+    >>> X.shape, y.shape
+    ((500, 1), (500,))
+    """
+    rng = check_random_state(random_state)
+    n_discarded = _NARMA_TRANSIENT + order
+    for _ in range(_NARMA_DRAWS):
+        u = rng.uniform(0, 0.5, size=n_discarded + n_samples)
+        y = _narma_outputs(u.tolist(), order)
+        if y is not None:
+            return u[n_discarded:].reshape(-1, 1), np.array(y[n_discarded:])
+    raise ValueError(
+        f"The NARMA recursion with order={order} stayed bounded over n_samples={n_samples} rows "
+        f"for none of {_NARMA_DRAWS} drawn inputs; choose a smaller order or fewer samples."
+    )
+
+
+def _rk4_step(derivative, state, step, drive=(None, None, None)):
+    """Return the state (a list of floats) one classical Runge-Kutta step later.
+
+    ``derivative(state, drive)`` gets the external drive at the start, the middle or the end of the
+    step. Plain floats are several times faster here than arrays of one or three elements.
+    """
+    start, middle, end = drive
+    k1 = derivative(state, start)
+    k2 = derivative(_move(state, step / 2, k1), middle)
+    k3 = derivative(_move(state, step / 2, k2), middle)
+    k4 = derivative(_move(state, step, k3), end)
+    mean = [(a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(k1, k2, k3, k4, strict=False)]
+    return _move(state, step, mean)
+
+
+def _move(state, step, velocity):
+    return [x + step * v for x, v in zip(state, velocity, strict=False)]
+
+
+def _integrate(derivative, state, duration, max_step):
+    """Return the state after ``duration``, in equal steps of at most ``max_step``."""
+    n_steps = ceil(duration / max_step)
+    for _ in range(n_steps):
+        state = _rk4_step(derivative, state, duration / n_steps)
+    return state
+
+
+def _sample_orbit(derivative, state, n_samples, step, *, max_step, transient):
+    """Return the states at ``n_samples`` times, ``step`` apart, after a discarded transient."""
+    orbit = [_integrate(derivative, state, transient, max_step)]
+    for _ in range(n_samples - 1):
+        orbit.append(_integrate(derivative, orbit[-1], step, max_step))
+    return np.array(orbit)
+
+
+def _next_value_task(series):
+    """Return X, y such that each row holds one value of the series and the target is the next."""
+    return series[:-1].reshape(-1, 1).copy(), series[1:].copy()
+
+
+def _n_mackey_glass_steps(duration, name):
+    n_steps = round(duration / _MACKEY_GLASS_STEP)
+    if not isclose(n_steps * _MACKEY_GLASS_STEP, duration):
+        raise ValueError(
+            f"{name} must be a positive multiple of the internal step {_MACKEY_GLASS_STEP}, "
+            f"got {duration!r}."
+        )
+    return n_steps
+
+
+def _mackey_glass_derivative(state, delayed):
+    return [0.2 * delayed / (1 + delayed**10) - 0.1 * state[0]]
+
+
+@validate_params(
+    {
+        "n_samples": [_AT_LEAST_ONE],
+        "tau": [_POSITIVE],
+        "step": [_POSITIVE],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_mackey_glass(n_samples=1000, *, tau=17, step=1.0, random_state=None):
+    """Generate the Mackey-Glass series and the task to predict its next value.
+
+    The series solves the delay differential equation::
+
+        dx/dt = 0.2 x(t - tau) / (1 + x(t - tau)^10) - 0.1 x(t)
+
+    which is chaotic for delays above about 17. It is integrated by the classical Runge-Kutta
+    method with an internal step of 0.1; the delayed value in the middle of an internal step is
+    the mean of its two neighbours. Before the start ``x`` is a constant, drawn from [1.1, 1.3);
+    the first 1000 time units are discarded.
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Number of rows.
+    tau : float, default=17
+        Delay, in time units of the equation; a multiple of 0.1.
+    step : float, default=1.0
+        Time from one row to the next, in time units of the equation; a multiple of 0.1.
+    random_state : int, RandomState instance or None, default=None
+        Determines the value before the start. Pass an int for reproducible output across calls.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, 1)
+        The value ``x(t)``.
+    y : ndarray of shape (n_samples,)
+        The value of the next row, ``x(t + step)``.
+
+    Raises
+    ------
+    ValueError
+        If ``tau`` or ``step`` is not a multiple of the internal step 0.1.
+
+    References
+    ----------
+    .. [1] M. C. Mackey and L. Glass, "Oscillation and chaos in physiological control systems",
+       Science 197(4300), 287-289, 1977.
+
+    Examples
+    --------
+    >>> from skrecurrent.datasets import make_mackey_glass
+    >>> X, y = make_mackey_glass(500, random_state=0)
+    >>> X.shape, y.shape
+    ((500, 1), (500,))
+    >>> bool(X[1, 0] == y[0])
+    True
+    """
+    n_delay = _n_mackey_glass_steps(tau, "tau")
+    n_per_sample = _n_mackey_glass_steps(step, "step")
+    n_transient = _n_mackey_glass_steps(_MACKEY_GLASS_TRANSIENT, "transient")
+    rng = check_random_state(random_state)
+    x = [rng.uniform(1.1, 1.3)] * (n_delay + 1)  # from time -tau to time 0, both included
+    for i in range(n_transient + n_per_sample * n_samples):
+        start, end = x[i], x[i + 1]
+        delayed = (start, (start + end) / 2, end)
+        x += _rk4_step(_mackey_glass_derivative, x[-1:], _MACKEY_GLASS_STEP, delayed)
+    return _next_value_task(np.array(x[n_delay + n_transient :: n_per_sample]))
+
+
+def _lorenz_derivative(state, _):
+    x, y, z = state
+    return [10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z]
+
+
+@validate_params(
+    {"n_samples": [_AT_LEAST_ONE], "step": [_POSITIVE], "random_state": ["random_state"]},
+    prefer_skip_nested_validation=True,
+)
+def make_lorenz(n_samples=1000, *, step=0.05, random_state=None):
+    """Generate the x coordinate of the Lorenz system and the task to predict its next value.
+
+    The chaotic system::
+
+        dx/dt = 10 (y - x)
+        dy/dt = x (28 - z) - y
+        dz/dt = x y - 8/3 z
+
+    is integrated by the classical Runge-Kutta method with internal steps of at most 0.005. It
+    starts at a random point and the first 50 time units are discarded. Only ``x`` is observed, so
+    a regressor has to reconstruct the rest of the state from past values.
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Number of rows.
+    step : float, default=0.05
+        Time from one row to the next, in time units of the equations.
+    random_state : int, RandomState instance or None, default=None
+        Determines the start. Pass an int for reproducible output across calls.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, 1)
+        The coordinate ``x(t)``, not rescaled; it stays within about -20 and 20.
+    y : ndarray of shape (n_samples,)
+        The value of the next row, ``x(t + step)``.
+
+    References
+    ----------
+    .. [1] E. N. Lorenz, "Deterministic nonperiodic flow", Journal of the Atmospheric Sciences
+       20(2), 130-141, 1963.
+
+    Examples
+    --------
+    >>> from skrecurrent.datasets import make_lorenz
+    >>> X, y = make_lorenz(500, random_state=0)
+    >>> X.shape, y.shape
+    ((500, 1), (500,))
+    >>> bool(X[1, 0] == y[0])
+    True
+    """
+    rng = check_random_state(random_state)
+    start = rng.uniform([-10, -10, 10], [10, 10, 40]).tolist()
+    orbit = _sample_orbit(
+        _lorenz_derivative,
+        start,
+        n_samples + 1,
+        step,
+        max_step=_LORENZ_STEP,
+        transient=_LORENZ_TRANSIENT,
+    )
+    return _next_value_task(orbit[:, 0])
+
+
+def _roessler_derivative(state, _):
+    x, y, z = state
+    return [-y - z, x + 0.2 * y, 0.2 + z * (x - 5.7)]
+
+
+@validate_params(
+    {
+        "n_samples": [_AT_LEAST_ONE],
+        "step": [_POSITIVE],
+        "target": [StrOptions({"y", "z"})],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_roessler(n_samples=1000, *, step=0.1, target="y", random_state=None):
+    """Generate the Roessler system and the task to infer one coordinate from another.
+
+    The chaotic system::
+
+        dx/dt = -y - z
+        dy/dt = x + 0.2 y
+        dz/dt = 0.2 + z (x - 5.7)
+
+    is integrated by the classical Runge-Kutta method with internal steps of at most 0.02. It
+    starts at a random point and the first 200 time units are discarded. Only ``x`` is observed;
+    ``y`` or ``z`` at the same time is to be inferred from the present and past values of ``x``.
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Number of rows.
+    step : float, default=0.1
+        Time from one row to the next, in time units of the equations.
+    target : {"y", "z"}, default="y"
+        The coordinate to infer. ``y`` oscillates smoothly; ``z`` rests near 0 and has a short
+        peak in every cycle.
+    random_state : int, RandomState instance or None, default=None
+        Determines the start. Pass an int for reproducible output across calls.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, 1)
+        The coordinate ``x(t)``, not rescaled; it stays within about -10 and 12.
+    y : ndarray of shape (n_samples,)
+        The coordinate ``y(t)`` or ``z(t)``, not rescaled.
+
+    References
+    ----------
+    .. [1] O. E. Roessler, "An equation for continuous chaos", Physics Letters A 57(5), 397-398,
+       1976.
+
+    Examples
+    --------
+    >>> from skrecurrent.datasets import make_roessler
+    >>> X, y = make_roessler(500, target="z", random_state=0)
+    >>> X.shape, y.shape
+    ((500, 1), (500,))
+    """
+    rng = check_random_state(random_state)
+    start = rng.uniform([-5, -5, 0], [5, 5, 1]).tolist()
+    orbit = _sample_orbit(
+        _roessler_derivative,
+        start,
+        n_samples,
+        step,
+        max_step=_ROESSLER_STEP,
+        transient=_ROESSLER_TRANSIENT,
+    )
+    return orbit[:, :1].copy(), orbit[:, "xyz".index(target)].copy()
+
+
+def _load_series(name, feature_name, target_name, descr, make_index, return_X_y, as_frame):
+    """Load the series in ``name``.csv (columns time, value) as the task to predict its next value.
+
+    ``make_index(pd, times)`` turns the time column, an array of strings, into a pandas index.
+    """
+    data_filename = f"{name}.csv"
+    with (resources.files("skrecurrent") / "data" / data_filename).open(encoding="utf-8") as file:
+        times, values = np.loadtxt(file, dtype=str, delimiter=",", skiprows=1, unpack=True)
+    data, target = _next_value_task(values.astype(np.float64))
+
+    frame = None
+    if as_frame:
+        pd = check_pandas_support(f"load_{name} with as_frame=True")
+        frame = pd.DataFrame(
+            {feature_name: data[:, 0], target_name: target}, index=make_index(pd, times[:-1])
+        )
+        data, target = frame[[feature_name]], frame[target_name]
+
+    if return_X_y:
+        return data, target
+    return Bunch(
+        data=data,
+        target=target,
+        frame=frame,
+        DESCR=descr,
+        feature_names=[feature_name],
+        target_names=[target_name],
+        data_filename=data_filename,
+        data_module="skrecurrent.data",
+    )
+
+
+_SUNSPOTS_DESCR = """\
+Yearly sunspot numbers
+----------------------
+
+:Number of Instances: 308 (309 yearly values, 1700 to 2008; each but the last is one row)
+:Number of Attributes: 1, the mean sunspot number of the year
+:Target: the mean sunspot number of the following year
+:Missing Attribute Values: None
+
+The sunspot number counts the spots and groups of spots seen on the sun. It rises and falls with
+the solar cycle of about eleven years, steeper than it falls, to maxima of irregular height. The
+values are those in use before the series was recalibrated in 2015.
+
+Source: National Geophysical Data Center of the United States (NOAA); copied from the dataset
+`sunspots` of statsmodels, which states that the data are in the public domain.
+"""
+
+
+@validate_params(_LOADER_CONSTRAINTS, prefer_skip_nested_validation=True)
+def load_sunspots(*, return_X_y=False, as_frame=False):
+    """Load the yearly sunspot numbers and the task to predict the next year.
+
+    The series has 309 values, from 1700 to 2008. Row t holds the number of one year, its target
+    is the number of the following year, so there are 308 rows. The values are not transformed;
+    since their fluctuation grows with their size, a square root often helps.
+
+    The data come from the National Geophysical Data Center of the United States (NOAA) by way of
+    statsmodels (dataset ``sunspots``), which states that they are in the public domain.
+
+    Parameters
+    ----------
+    return_X_y : bool, default=False
+        If True, return ``(data, target)`` instead of a Bunch.
+    as_frame : bool, default=False
+        If True, data are a pandas DataFrame and targets a pandas Series, indexed by the year
+        in which the value of the row was observed.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        Dictionary-like object with the following attributes.
+
+        data : {ndarray, DataFrame} of shape (308, 1)
+            The sunspot number of each year, dimensionless.
+        target : {ndarray, Series} of shape (308,)
+            The sunspot number of the following year.
+        frame : DataFrame of shape (308, 2) or None
+            Data and target in one frame if ``as_frame=True``, else None.
+        feature_names : list of str
+            Name of the column of ``data``.
+        target_names : list of str
+            Name of the target.
+        DESCR : str
+            Description of the dataset, its source and its licence.
+        data_filename : str
+            Name of the file with the data.
+        data_module : str
+            Package that holds the file.
+
+    (data, target) : tuple if ``return_X_y`` is True
+        The two attributes above.
+
+    Raises
+    ------
+    ImportError
+        If ``as_frame=True`` and pandas is not installed.
+
+    References
+    ----------
+    .. [1] F. Clette, L. Svalgaard, J. M. Vaquero and E. W. Cliver, "Revisiting the sunspot
+       number", Space Science Reviews 186, 35-103, 2014.
+
+    Examples
+    --------
+    >>> from skrecurrent.datasets import load_sunspots
+    >>> X, y = load_sunspots(return_X_y=True, as_frame=True)
+    >>> X.shape
+    (308, 1)
+    >>> y.head(2)
+    year
+    1700    11.0
+    1701    16.0
+    Name: sunspots_next_year, dtype: float64
+    """
+    return _load_series(
+        "sunspots",
+        feature_name="sunspots",
+        target_name="sunspots_next_year",
+        descr=_SUNSPOTS_DESCR,
+        make_index=lambda pd, times: pd.Index(times.astype(np.int64), name="year"),
+        return_X_y=return_X_y,
+        as_frame=as_frame,
+    )
+
+
+_ELNINO_DESCR = """\
+Monthly sea surface temperatures, El Nino region 1+2
+----------------------------------------------------
+
+:Number of Instances: 731 (732 monthly values, January 1950 to December 2010; each but the last
+    is one row)
+:Number of Attributes: 1, the mean sea surface temperature of the month, in degrees Celsius
+:Target: the mean sea surface temperature of the following month, in degrees Celsius
+:Missing Attribute Values: None
+
+The temperature is the mean over the Pacific between 0 and 10 degrees south and 80 and 90 degrees
+west, off the coast of South America. A yearly cycle dominates; the irregular warm and cold events
+called El Nino and La Nina lie on top of it.
+
+Source: National Weather Service of the United States (NOAA), data set ERSST.V3B, region Nino 1+2;
+copied from the dataset `elnino` of statsmodels, which states that the data are in the
+public domain.
+"""
+
+
+@validate_params(_LOADER_CONSTRAINTS, prefer_skip_nested_validation=True)
+def load_elnino(*, return_X_y=False, as_frame=False):
+    """Load monthly sea surface temperatures and the task to predict the next month.
+
+    The series has 732 values, from January 1950 to December 2010, from the region Nino 1+2 of the
+    Pacific (0-10 degrees south, 80-90 degrees west). Row t holds the temperature of one month,
+    its target is the temperature of the following month, so there are 731 rows.
+
+    The data come from the data set ERSST.V3B of the National Weather Service of the United States
+    (NOAA) by way of statsmodels (dataset ``elnino``), which states that they are in the public
+    domain.
+
+    Parameters
+    ----------
+    return_X_y : bool, default=False
+        If True, return ``(data, target)`` instead of a Bunch.
+    as_frame : bool, default=False
+        If True, data are a pandas DataFrame and targets a pandas Series, with a PeriodIndex of
+        the months in which the value of the row was observed.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        Dictionary-like object with the following attributes.
+
+        data : {ndarray, DataFrame} of shape (731, 1)
+            The mean temperature of each month, in degrees Celsius.
+        target : {ndarray, Series} of shape (731,)
+            The mean temperature of the following month, in degrees Celsius.
+        frame : DataFrame of shape (731, 2) or None
+            Data and target in one frame if ``as_frame=True``, else None.
+        feature_names : list of str
+            Name of the column of ``data``.
+        target_names : list of str
+            Name of the target.
+        DESCR : str
+            Description of the dataset, its source and its licence.
+        data_filename : str
+            Name of the file with the data.
+        data_module : str
+            Package that holds the file.
+
+    (data, target) : tuple if ``return_X_y`` is True
+        The two attributes above.
+
+    Raises
+    ------
+    ImportError
+        If ``as_frame=True`` and pandas is not installed.
+
+    References
+    ----------
+    .. [1] T. M. Smith, R. W. Reynolds, T. C. Peterson and J. Lawrimore, "Improvements to NOAA's
+       historical merged land-ocean surface temperature analysis (1880-2006)", Journal of Climate
+       21(10), 2283-2296, 2008.
+
+    Examples
+    --------
+    >>> from skrecurrent.datasets import load_elnino
+    >>> X, y = load_elnino(return_X_y=True, as_frame=True)
+    >>> X.shape
+    (731, 1)
+    >>> y.head(2)
+    month
+    1950-01    24.20
+    1950-02    25.37
+    Freq: M, Name: temperature_next_month, dtype: float64
+    """
+    return _load_series(
+        "elnino",
+        feature_name="temperature",
+        target_name="temperature_next_month",
+        descr=_ELNINO_DESCR,
+        make_index=lambda pd, times: pd.PeriodIndex(times, freq="M", name="month"),
+        return_X_y=return_X_y,
+        as_frame=as_frame,
+    )
+
+
+def _as_float_arrays(arrays, name):
+    """Return the members of a list, or of the first axis of an array, as arrays of floats."""
+    if hasattr(arrays, "shape"):  # iterating over a DataFrame would give its column names
+        arrays = np.atleast_1d(arrays)
+    return [_as_float_array(array, f"{name}[{i}]") for i, array in enumerate(arrays)]
+
+
+def _as_float_array(array, name):
+    try:
+        array = np.asarray(array)
+    except ValueError as error:
+        raise ValueError(f"{name} must be an array of numbers, got a ragged list.") from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
+    return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
+
+
+def _check_inputs(X, name):
+    hint = ""
+    if X.ndim == 1:
+        hint = f" If it is one feature over time, use {name}.reshape(-1, 1)."
+    if X.ndim != 2 or 0 in X.shape:
+        raise ValueError(
+            f"{name} must have shape (n_rows, n_features), with at least one of each, got shape "
+            f"{X.shape}.{hint}"
+        )
+
+
+def _check_targets(y, n_rows, name):
+    is_single = y.size == 1
+    if y.ndim > 2 or 0 in y.shape or not (is_single or len(y) == n_rows):
+        raise ValueError(
+            f"{name} must hold one target, or have shape ({n_rows},) or ({n_rows}, n_outputs) "
+            f"because its sequence has {n_rows} rows, got shape {y.shape}."
+        )
+
+
+def _check_same_columns(arrays, name):
+    for i, array in enumerate(arrays):
+        if array.shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(
+                f"The shapes of {name} must agree in all but the number of rows, got "
+                f"{arrays[0].shape} for {name}[0] and {array.shape} for {name}[{i}]."
+            )
+
+
+def _repeat_rows(y, n_rows):
+    """Return ``y`` with ``n_rows`` rows; a single target becomes that of the last row."""
+    if len(y) == n_rows:
+        return y
+    rows = np.full((n_rows, *y.shape[1:]), np.nan, dtype=y.dtype)
+    rows[-1] = y[0]
+    return rows
+
+
+@validate_params(
+    {"X_list": ["array-like"], "y_list": ["array-like"]},
+    prefer_skip_nested_validation=True,
+)
+def stack_sequences(X_list, y_list):
+    """Stack separate sequences into rows with a sequence id.
+
+    Libraries such as Keras and PyTorch hold sequences in a list or in a 3-D array. The regressors
+    of this package, like all of scikit-learn, take a 2-D array; one row is one time step, and
+    ``sequence_id`` tells them where a new sequence starts from the rest state.
+
+    A sequence may have one target only, which belongs to its end (many-to-one). It becomes the
+    target of the last row; the rows before get NaN, which means "no target" in this package: they
+    change the state of the network and add no error.
+
+    Parameters
+    ----------
+    X_list : list of array-like, or array-like of shape (n_sequences, n_rows, n_features)
+        The inputs. Member ``i`` of a list has shape ``(n_rows_i, n_features)``; the lengths may
+        differ.
+    y_list : list of array-like, or array-like of shape (n_sequences, n_rows), \
+            (n_sequences, n_rows, n_outputs) or (n_sequences,)
+        The targets, one member per sequence. Member ``i`` of a list has shape ``(n_rows_i,)`` or
+        ``(n_rows_i, n_outputs)``, or it holds a single number, the target at the end of the
+        sequence. NaN means no target.
+
+    Returns
+    -------
+    X : ndarray of shape (n_total_rows, n_features)
+        The rows of all sequences, one sequence after the other. float32 if every sequence is
+        float32, else float64.
+    y : ndarray of shape (n_total_rows,) or (n_total_rows, n_outputs)
+        The targets of the rows, with the same rule for the dtype.
+    sequence_id : ndarray of shape (n_total_rows,)
+        The position of the sequence in ``X_list`` to which each row belongs, an integer from 0.
+
+    Raises
+    ------
+    ValueError
+        If there are no sequences, if their numbers differ between ``X_list`` and ``y_list``, or
+        if a member is not numeric or has a shape that does not fit.
+
+    Examples
+    --------
+    Two sequences of different lengths, with a target in each row:
+
+    >>> from skrecurrent.datasets import stack_sequences
+    >>> X, y, sequence_id = stack_sequences([[[1], [2], [3]], [[4], [5]]], [[1, 3, 6], [4, 9]])
+    >>> X.shape
+    (5, 1)
+    >>> y
+    array([1., 3., 6., 4., 9.])
+    >>> sequence_id
+    array([0, 0, 0, 1, 1])
+
+    One target per sequence:
+
+    >>> X, y, sequence_id = stack_sequences([[[1], [2], [3]], [[4], [5]]], [6, 9])
+    >>> y
+    array([nan, nan,  6., nan,  9.])
+    """
+    inputs = _as_float_arrays(X_list, "X_list")
+    targets = [np.atleast_1d(y) for y in _as_float_arrays(y_list, "y_list")]
+    if not inputs:
+        raise ValueError("X_list must hold at least one sequence, got none.")
+    if len(targets) != len(inputs):
+        raise ValueError(
+            f"y_list must have one member for each of the {len(inputs)} sequences of X_list, got "
+            f"{len(targets)}."
+        )
+    for i, (X, y) in enumerate(zip(inputs, targets, strict=True)):
+        _check_inputs(X, f"X_list[{i}]")
+        _check_targets(y, len(X), f"y_list[{i}]")
+    _check_same_columns(inputs, "X_list")
+    _check_same_columns(targets, "y_list")
+
+    lengths = [len(X) for X in inputs]
+    targets = [_repeat_rows(y, n_rows) for y, n_rows in zip(targets, lengths, strict=True)]
+    sequence_id = np.repeat(np.arange(len(inputs)), lengths)
+    return np.concatenate(inputs), np.concatenate(targets), sequence_id
