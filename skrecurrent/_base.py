@@ -6,7 +6,8 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
     the weights a new network starts with, shape (n, q).
 ``_build(n_features, n_outputs)``
     everything else a new network needs, from the constructor's parameters, which are not read again
-    until the next ``fit``; returns the rest state, an array of zeros.
+    until the next ``fit``; what learning changes goes into ``_memory``. Returns the rest state, an
+    array of zeros.
 ``_learn(X, Y, starts)``
     learn rows one after another, changing ``_weights``, ``state_`` and the learning rule's own
     memory in place; a row with ``starts[k]`` begins a new sequence. Cutting a call in two must not
@@ -162,13 +163,12 @@ class BaseRecurrentRegressor(
                 self._continue_training(given)
             else:
                 self._create(given)
-            if self.standardize:
+            if self._statistics is not None:
                 self._freeze_statistics(given.rows[:split], given.targets[:split])
         context = self._init_callback_context(max_subtasks=self._max_subtasks())
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         self.n_iter_, self.loss_curve_ = 0, []
         self._train(_Epochs(self, given, split, context, (X, y)))
-        self._forget()
         self._last_id = _NO_ID if given.ids is None else given.ids[-1]
         context.call_on_fit_task_end(
             estimator=self, X=X, y=y, reconstruction_attributes=self._snapshot
@@ -188,6 +188,7 @@ class BaseRecurrentRegressor(
                 epochs.judge()
         finally:
             epochs.restore_best()
+            self._forget()
         if epochs.exploded:
             warnings.warn(
                 f"Learning exploded in epoch {self.n_iter_} and was stopped; the best weights "
@@ -669,8 +670,8 @@ class _Epochs:
         self.exploded = False
         self._without_improvement = 0
         self._stopped = False
-        if self._holds_out:
-            estimator.validation_scores_ = []
+        estimator.validation_scores_ = [] if self._holds_out else None
+        estimator.best_validation_score_ = None
 
     @property
     def _holds_out(self):

@@ -53,7 +53,7 @@ class Block(NamedTuple):
     """The unfinished block: all that the exact gradient needs besides weights and state."""
 
     P: np.ndarray  # (n q, n) sensitivities at the block's start; (0, n) if only outputs learn
-    JT: np.ndarray  # (K, n, n) transposed Jacobians dx(k+1)/dx(k)
+    J: np.ndarray  # (K, n, n) Jacobians dx(k+1)/dx(k)
     Phi: np.ndarray  # (K, q) what hidden rows read
     Psi: np.ndarray  # (K, q) what output rows read
     C: np.ndarray  # (K, n_outputs, n) same-step derivatives of outputs by hidden units
@@ -90,7 +90,7 @@ def new_block(n, q, n_outputs, length, train_hidden):
         n_rows = n * q
     return Block(
         P=np.zeros((n_rows, n)),
-        JT=np.zeros((length, n, n)),
+        J=np.zeros((length, n, n)),
         Phi=np.zeros((length, q)),
         Psi=np.zeros((length, q)),
         C=np.zeros((length, n_outputs, n)),
@@ -125,6 +125,27 @@ def _matvec(A, x, out):
         for a in range(n):
             s0 += A[i, a] * x[a]
         out[i] = s0
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _vecmat(x, A, out):
+    """out = x A for a small A, four rows of it at a time."""
+    n, m = A.shape
+    out[:] = 0.0
+    a = 0
+    while a + 4 <= n:
+        for b in range(m):
+            out[b] += (
+                x[a] * A[a, b]
+                + x[a + 1] * A[a + 1, b]
+                + x[a + 2] * A[a + 2, b]
+                + x[a + 3] * A[a + 3, b]
+            )
+        a += 4
+    while a < n:
+        for b in range(m):
+            out[b] += x[a] * A[a, b]
+        a += 1
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
@@ -167,27 +188,23 @@ def run(net, W, x, X, starts, out):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _linearise(net, W, phi, psi, JT, C):
-    """Fill JT = (dx(k+1)/dx(k))' and C = the part of it that passes within the step."""
+def _linearise(net, W, phi, psi, J, C):
+    """Fill J = dx(k+1)/dx(k) and C = the part of it that passes within the step."""
+    dt, n_outputs, hidden_first = net
     n = len(W)
-    n_outputs = net.n_outputs
-    if net.hidden_first:
-        for o in range(n_outputs):
-            for h in range(n_outputs, n):
-                C[o, h] = net.dt[o] * W[o, h] * (1.0 - psi[h] * psi[h])
-    for b in range(n):
-        slope = 1.0 - phi[b] * phi[b]
-        for a in range(n):
-            JT[b, a] = net.dt[a] * W[a, b] * slope
-        if net.hidden_first and b >= n_outputs:
-            JT[b, :n_outputs] = 0.0
-        JT[b, b] += 1.0 - net.dt[b]
-        if net.hidden_first:
-            for o in range(n_outputs):
-                s = 0.0
-                for h in range(n_outputs, n):
-                    s += C[o, h] * JT[b, h]
-                JT[b, o] += s
+    for a in range(n):
+        for b in range(n):
+            J[a, b] = dt[a] * W[a, b] * (1.0 - phi[b] * phi[b])
+        J[a, a] += 1.0 - dt[a]
+    if not hidden_first:
+        return
+    for o in range(n_outputs):
+        for h in range(n_outputs, n):
+            C[o, h] = dt[o] * W[o, h] * (1.0 - psi[h] * psi[h])
+            J[o, h] = 0.0
+        for h in range(n_outputs, n):
+            for b in range(n):
+                J[o, b] += C[o, h] * J[h, b]
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
@@ -200,40 +217,41 @@ def _follow(net, trace, psi):
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def _gradient(net, block, adjoint, Lam, G):
     """G = d (adjoint . x_outputs(k+1)) / dW, exactly, for the newest step of the block."""
-    n, q = len(net.dt), G.shape[1]
-    n_outputs = net.n_outputs
-    if len(block.P) == 0:
+    dt, n_outputs, hidden_first = net
+    P, J, Phi, Psi, C, trace, position = block
+    n = len(dt)
+    if len(P) == 0:
         for o in range(n_outputs):
-            for c in range(q):
-                G[o, c] = adjoint[o] * block.trace[c]
+            for c in range(len(trace)):
+                G[o, c] = adjoint[o] * trace[c]
         return
     # Lam[s] becomes the adjoint of the state after step s - 1 of the block, Lam[0] of its start.
-    newest = block.position[0]
-    Lam[newest + 1] = 0.0
-    Lam[newest + 1, :n_outputs] = adjoint
-    for s in range(newest, -1, -1):
-        _matvec(block.JT[s], Lam[s + 1], Lam[s])
-    if block.position[1]:
-        _matvec(block.P, Lam[0], G.reshape(n * q))
+    steps = position[0] + 1
+    for a in range(n):
+        Lam[steps, a] = adjoint[a] if a < n_outputs else 0.0
+    for s in range(steps - 1, -1, -1):
+        _vecmat(Lam[s + 1], J[s], Lam[s])
+    if position[1]:
+        _matvec(P, Lam[0], G.reshape(G.size))
     else:
         G[:] = 0.0
-    for s in range(newest + 1):
-        for r in range(n_outputs, n):
+    if hidden_first:
+        for s in range(steps):
             for o in range(n_outputs):
-                Lam[s + 1, r] += block.C[s, o, r] * Lam[s + 1, o]
+                for h in range(n_outputs, n):
+                    Lam[s + 1, h] += C[s, o, h] * Lam[s + 1, o]
     for r in range(n):
-        _inject(net.dt[r], Lam, r, newest + 1, block.Psi if r < n_outputs else block.Phi, G[r])
+        _inject(dt[r], Lam, r, steps, Psi if r < n_outputs else Phi, G[r])
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def _inject(dt, Lam, r, steps, features, g):
     """g += sum_s dt Lam[s + 1, r] features[s], four steps in one pass over g."""
-    q = len(g)
     s = 0
     while s + 4 <= steps:
         l0, l1 = dt * Lam[s + 1, r], dt * Lam[s + 2, r]
         l2, l3 = dt * Lam[s + 3, r], dt * Lam[s + 4, r]
-        for c in range(q):
+        for c in range(len(g)):
             g[c] += (
                 l0 * features[s, c]
                 + l1 * features[s + 1, c]
@@ -243,7 +261,7 @@ def _inject(dt, Lam, r, steps, features, g):
         s += 4
     while s < steps:
         l0 = dt * Lam[s + 1, r]
-        for c in range(q):
+        for c in range(len(g)):
             g[c] += l0 * features[s, c]
         s += 1
 
@@ -254,32 +272,31 @@ def _advance(net, block):
 
     One product [P_r | features'] [Pi' ; injections carried to the end] for each row r of W.
     """
-    K, n = block.JT.shape[:2]
-    q = block.Phi.shape[1]
-    n_outputs = net.n_outputs
+    dt, n_outputs, hidden_first = net
+    P, J, Phi, Psi, C, _, position = block
+    K, q = Phi.shape
+    n = len(dt)
     carried = np.empty((K, n, n))  # carried[s] = (J_{K-1} ... J_{s+1})'
     carried[K - 1] = np.eye(n)
     for s in range(K - 1, 0, -1):
-        np.dot(block.JT[s], carried[s], carried[s - 1])
+        np.dot(J[s].T, carried[s], carried[s - 1])
     left = np.empty((q, n + K))
     right = np.empty((n + K, n))
-    np.dot(block.JT[0], carried[0], right[:n])
+    np.dot(J[0].T, carried[0], right[:n])
     for r in range(n):
         if r == 0:
-            left[:, n:] = block.Psi.T
+            left[:, n:] = Psi.T
         if r == n_outputs:
-            left[:, n:] = block.Phi.T
+            left[:, n:] = Phi.T
         for s in range(K):
             for a in range(n):
-                right[n + s, a] = carried[s, r, a]
-            if r >= n_outputs:
+                right[n + s, a] = dt[r] * carried[s, r, a]
+            if hidden_first and r >= n_outputs:
                 for o in range(n_outputs):
                     for a in range(n):
-                        right[n + s, a] += block.C[s, o, r] * carried[s, o, a]
-            for a in range(n):
-                right[n + s, a] *= net.dt[r]
-        P_r = block.P[r * q : (r + 1) * q]
-        if block.position[1]:
+                        right[n + s, a] += dt[r] * C[s, o, r] * carried[s, o, a]
+        P_r = P[r * q : (r + 1) * q]
+        if position[1]:
             left[:, :n] = P_r
         else:
             left[:, :n] = 0.0  # P still holds what an earlier sequence left there
@@ -437,7 +454,7 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
     was set back.
     """
     n, q = W.shape
-    K = len(block.JT)
+    K = len(block.J)
     rows = n if K else net.n_outputs
     Lam = np.empty((K + 1, n))
     G = np.empty((rows, q))
@@ -455,7 +472,7 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
             phi, psi = block.Phi[j], block.Psi[j]
         _step(net, W, x, f, X[k], phi, psi)
         if K:
-            _linearise(net, W, phi, psi, block.JT[j], block.C[j])
+            _linearise(net, W, phi, psi, block.J[j], block.C[j])
         else:
             _follow(net, block.trace, psi)
         _update(net, block, optimizer, W, x, Y[k], Lam, G, gain, change)

@@ -9,15 +9,20 @@ import numpy as np
 
 
 class PlainRTRL:
-    """One network, stepped row by row; ``dt`` is a vector with one Euler step per unit."""
+    """One network, stepped row by row; ``dt`` is a vector with one Euler step per unit.
 
-    def __init__(self, W, n_outputs, dt, hidden_first, trained_rows=None):
+    With ``only_readout`` it is an echo state network: only output rows are trained, and outputs
+    feed nothing back.
+    """
+
+    def __init__(self, W, n_outputs, dt, hidden_first, only_readout=False):
         self.W = np.array(W, dtype=float)
         self.n, self.q = self.W.shape
         self.n_outputs = n_outputs
         self.dt = np.asarray(dt, dtype=float)
         self.hidden_first = hidden_first
-        self.trained = slice(0, self.n if trained_rows is None else trained_rows)
+        self.only_readout = only_readout
+        self.trained = slice(0, n_outputs if only_readout else self.n)
         self.rest()
 
     def rest(self):
@@ -50,8 +55,11 @@ class PlainRTRL:
         return x[:o].copy()
 
     def output_gradients(self):
-        """d x_o / d W for every output, restricted to the rows that are trained."""
-        return self.p[: self.n_outputs, self.trained]
+        """d x_o / d W for every output, restricted to what is trained."""
+        gradients = self.p[: self.n_outputs, self.trained].copy()
+        if self.only_readout:
+            gradients[:, :, : self.n_outputs] = 0.0
+        return gradients
 
 
 class SGD:

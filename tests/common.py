@@ -1,0 +1,58 @@
+"""What the tests of the sequence contract are run on: every estimator in its various uses."""
+
+import copy
+
+import numpy as np
+
+from skrecurrent import RTRLRegressor
+
+# Each entry is a small, quick estimator; the contract must hold for all of them.
+ESTIMATORS = {
+    "dekf": RTRLRegressor(4, max_iter=3, random_state=0),
+    "sgd": RTRLRegressor(
+        3, solver="sgd", learning_rate_init=0.02, momentum=0.5, max_iter=3, random_state=0
+    ),
+    "adam-synchronous": RTRLRegressor(
+        5, solver="adam", update_order="synchronous", dt=0.6, max_iter=3, random_state=0
+    ),
+    "echo-state": RTRLRegressor(12, train_hidden=False, output_dt=0.8, max_iter=3, random_state=0),
+    "raw-units": RTRLRegressor(4, standardize=False, max_iter=3, random_state=0),
+}
+
+
+def make_rows(n_rows=120, n_features=2, n_outputs=1, missing=0.0, seed=0):
+    """A smooth multivariate series with memory; some targets may be missing."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_rows, n_features))
+    smooth = np.cumsum(X, axis=0) * 0.9 ** np.arange(n_rows)[::-1, None] / n_rows
+    Y = np.stack([np.sin(smooth[:, k % n_features] * 50 + X[:, 0]) for k in range(n_outputs)], 1)
+    Y[rng.random(Y.shape) < missing] = np.nan
+    return X, Y[:, 0] if n_outputs == 1 else Y
+
+
+def assert_same(a, b):
+    """Bitwise the same learned network, state and memory."""
+    np.testing.assert_array_equal(a.weights_, b.weights_)
+    np.testing.assert_array_equal(a.state_, b.state_)
+    assert a.t_ == b.t_
+
+
+def observable(estimator):
+    """A deep copy of everything the estimator is, to compare with later."""
+    return copy.deepcopy(estimator.__dict__)
+
+
+def assert_unchanged(before, estimator):
+    """The estimator is bit for bit what it was when ``observable`` looked."""
+    np.testing.assert_equal(_plain(estimator.__dict__), _plain(before))
+
+
+def _plain(value):
+    """Named tuples as dicts, so that assert_equal compares arrays inside them."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | int | float | str | bool | type(None)):
+        return value
+    return repr(value)
