@@ -184,8 +184,7 @@ class BaseRecurrentRegressor(
             self._optimize(*epochs.training_rows, epochs)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=3)
-            if epochs.best is None:
-                epochs.judge()
+            epochs.judge()  # the unfinished epoch may be the best
         finally:
             epochs.restore_best()
             self._forget()
@@ -560,7 +559,7 @@ class BaseRecurrentRegressor(
         return np.zeros(n_rows, np.bool_) if self._stateful else np.ones(n_rows, np.bool_)
 
     def _check_rows(self, X, sequence_id):
-        """Check X of a fitted estimator; returns rows, sequence starts and the dtype to answer in."""
+        """Check X of a fitted estimator; returns rows, sequence starts and the answer's dtype."""
         check_is_fitted(self)
         _refuse_text(X, "X")
         X = validate_data(self, X, reset=False, **_X_CHECKS)
@@ -671,7 +670,8 @@ class _Epochs:
         self._without_improvement = 0
         self._stopped = False
         estimator.validation_scores_ = [] if self._holds_out else None
-        estimator.best_validation_score_ = None
+        self.validation_score = None  # of the weights judged last
+        self.judge()  # so that training never ends worse than it began
 
     @property
     def _holds_out(self):
@@ -695,6 +695,9 @@ class _Epochs:
         estimator.n_iter_ += 1
         estimator.t_ += scaling.known_rows(self.Y[: self.split])
         improved = self.judge()
+        estimator.loss_curve_.append(estimator.loss_)
+        if self._holds_out:
+            estimator.validation_scores_.append(self.validation_score)
         self._without_improvement = 0 if improved else self._without_improvement + 1
         self._report()
         X, y = self.raw
@@ -713,33 +716,29 @@ class _Epochs:
         estimator = self.estimator
         estimator.state_[:] = 0.0
         predictions = estimator._run_in_pieces(self.X, self.starts, estimator.state_)
-        loss = _half_mean_square(predictions[: self.split] - self.Y[: self.split])
-        criterion = loss
+        estimator.loss_ = _half_mean_square(predictions[: self.split] - self.Y[: self.split])
+        criterion = estimator.loss_
         if self._holds_out:
-            score = _r2_of_known(self.Y[self.split :], predictions[self.split :])
-            estimator.validation_scores_.append(score)
-            criterion = _half_mean_square(predictions[self.split :] - self.Y[self.split :])
-        estimator.loss_ = loss
-        estimator.loss_curve_.append(loss)
+            held_out, targets = predictions[self.split :], self.Y[self.split :]
+            criterion = _half_mean_square(held_out - targets)
+            self.validation_score = _r2_of_known(targets, held_out)
         improved = criterion < self.best_criterion * (1 - estimator.tol)
-        if self.best is None or criterion < self.best_criterion:
+        if criterion < self.best_criterion or self.best is None:
             self.best = estimator._weights.copy(), estimator.state_.copy()
             self.best_criterion = criterion
-            estimator.best_loss_ = loss
-            if self._holds_out:
-                estimator.best_validation_score_ = score
+            estimator.best_loss_ = estimator.loss_
+            estimator.best_validation_score_ = self.validation_score
         return improved
 
     def restore_best(self):
-        if self.best is not None:
-            self.estimator._weights[:], self.estimator.state_[:] = self.best
+        self.estimator._weights[:], self.estimator.state_[:] = self.best
 
     def _report(self):
         estimator = self.estimator
         if estimator.verbose:
             message = f"Epoch {estimator.n_iter_}, loss = {estimator.loss_:.8f}"
             if self._holds_out:
-                message += f", validation score = {estimator.validation_scores_[-1]:.6f}"
+                message += f", validation score = {self.validation_score:.6f}"
             print(message)
 
 

@@ -42,7 +42,7 @@ class RTRLRegressor(BaseRecurrentRegressor):
         n_hidden=20,
         *,
         solver="dekf",
-        learning_rate_init=0.01,
+        learning_rate_init=0.001,
         momentum=0.0,
         train_hidden=True,
         update_order="hidden-first",
@@ -114,7 +114,7 @@ class RTRLRegressor(BaseRecurrentRegressor):
         self._memory = (
             rtrl.new_block(n, q, n_outputs, rtrl.block_length(n), self.train_hidden),
             self._new_optimizer(n if self.train_hidden else n_outputs, q, n_outputs),
-            rtrl.Guard(self._weights.copy(), np.array([1.0, 0.0, 0.0])),
+            rtrl.new_guard(self._weights),
         )
         return np.zeros(n)
 
@@ -158,7 +158,7 @@ class RTRLRegressor(BaseRecurrentRegressor):
         n = n_outputs + self.n_hidden
         q = n + n_features + 1
         K = rtrl.block_length(n)
-        numbers = 4 * n * q  # weights, the best and the last good of them, scratch
+        numbers = 6 * n * q  # weights, the best and the last good of them, scratch
         if self.train_hidden:
             numbers += n * q * n + 2 * K * n * n + K * (2 * q + n_outputs * n)
         if self.solver == "dekf":

@@ -13,9 +13,10 @@ so serves both.
 The sensitivities P[(r, c), a] = d x_a / d W_rc obey Williams & Zipser's recursion (Neural
 Computation 1(2), 1989; Pearlmutter, IEEE Trans. Neural Networks 6(5), 1995 for dt < 1), which costs
 O(n^4) per step. Schmidhuber (Neural Computation 4(2), 1992) keeps P only at the start of blocks of
-K steps. Inside a block the gradient of the newest error is found by sending its adjoint back through
-the stored Jacobians of the block and applying P once; at the block's end P is advanced with n matrix
-products. The gradient is the same, with the weights as they were at every step, for O(n^3).
+K steps. Inside a block the gradient of the newest error is found by sending its adjoint back
+through the stored Jacobians of the block and applying P once; at the block's end P is advanced
+with n matrix products. The gradient is the same, with the weights as they were at every step, for
+O(n^3).
 """
 
 from typing import NamedTuple
@@ -36,9 +37,9 @@ _ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
 # rows of NARMA10, Mackey-Glass and Roessler; a fixed noise or forgetting in P is worse or diverges.
 _NOISE_FACTOR, _NOISE_RATE, _OUTLIER, _NOISE_FLOOR = 3.0, 0.01, 10.0, 1e-10
 
-# A prediction this many times the largest target so far is an explosion; weights are remembered as
-# good while no prediction exceeds the second limit. A learning net stays below 3 even on outliers.
-_EXPLODED, _GOOD = 1e3, 10.0
+# A prediction this many times the largest target so far is an explosion. Weights are good once all
+# predictions of the next n rows have kept below the second limit; a net that learns stays below 3.
+_EXPLODED, _GOOD = 100.0, 10.0
 
 
 class Net(NamedTuple):
@@ -76,10 +77,16 @@ class Optimizer(NamedTuple):
 
 
 class Guard(NamedTuple):
-    """The last good weights, to return to when learning explodes."""
+    """The last weights that are known to be good, to return to when learning explodes."""
 
-    weights: np.ndarray  # (n, q)
-    limits: np.ndarray  # (3,): largest |target|, largest |prediction| since, rows since the check
+    good: np.ndarray  # (n, q)
+    candidate: np.ndarray  # (n, q), good if the rows after them go well
+    limits: np.ndarray  # (3,): largest |target|, largest |prediction| since, rows since
+
+
+def new_guard(W):
+    """Trust the initial weights; targets are taken to be of order one at least."""
+    return Guard(W.copy(), W.copy(), np.array([1.0, 0.0, 0.0]))
 
 
 def new_block(n, q, n_outputs, length, train_hidden):
@@ -396,7 +403,7 @@ def _update(net, block, optimizer, W, x, target, Lam, G, gain, change):
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def _exploded(net, guard, W, learned, x, target):
-    """Whether predictions or the rows just learned have exploded; else remembers good weights."""
+    """Whether predictions or learned rows of W have exploded; otherwise keeps the guard's books."""
     limits = guard.limits
     size = 0.0
     for o in range(net.n_outputs):
@@ -412,9 +419,10 @@ def _exploded(net, guard, W, learned, x, target):
     if not (total < np.inf and size <= _EXPLODED * limits[0]):
         return True
     limits[2] += 1
-    if limits[2] >= len(W):
+    if limits[2] == len(W):
         if limits[1] <= _GOOD * limits[0]:
-            guard.weights[:] = W
+            guard.good[:] = guard.candidate
+        guard.candidate[:] = W
         limits[1] = limits[2] = 0.0
     return False
 
@@ -436,7 +444,9 @@ def forget(block):
 @njit(cache=True, nogil=True)
 def _recover(optimizer, guard, W, x, block):
     """Back to the last good weights, at rest, with the optimizer as it was at the start."""
-    W[:] = guard.weights
+    W[:] = guard.good
+    guard.candidate[:] = guard.good
+    guard.limits[1:] = 0.0
     rest(x, block)
     optimizer.velocity[:] = 0.0
     optimizer.second_moment[:] = 0.0

@@ -8,9 +8,9 @@ from numba import njit
 # Values beyond this are refused: their squares would overflow in the sums below.
 LARGEST = 1e100
 
-# Statistics of a stream are frozen after this many rows (known values of a target). Later rows
-# would move them by less than 1/1000 of a standard deviation each, but a net that has learned on
-# one scale should not see that scale drift for ever.
+# Statistics of a stream are frozen after this many known values since the column first varied.
+# Later rows would move them by less than 1/1000 of a standard deviation each, but a net that has
+# learned on one scale should not see that scale drift for ever.
 FREEZE_AFTER = 1000.0
 
 # A column whose standard deviation is within rounding of its mean counts as constant.
@@ -21,6 +21,7 @@ class Statistics(NamedTuple):
     """Welford's running mean and sum of squared deviations, one entry per column."""
 
     count: np.ndarray
+    varied: np.ndarray  # how many of them since the column was constant
     mean: np.ndarray
     squares: np.ndarray
     frozen: np.ndarray  # bool
@@ -30,6 +31,7 @@ def new_statistics(n_columns):
     """Statistics of no rows at all."""
     return Statistics(
         count=np.zeros(n_columns),
+        varied=np.zeros(n_columns),
         mean=np.zeros(n_columns),
         squares=np.zeros(n_columns),
         frozen=np.zeros(n_columns, dtype=np.bool_),
@@ -85,8 +87,8 @@ def absorb(statistics, values, freeze_after, out):
                 before = value - statistics.mean[c]
                 statistics.mean[c] += before / statistics.count[c]
                 statistics.squares[c] += before * (value - statistics.mean[c])
-                if statistics.count[c] >= freeze_after and statistics.squares[c] > 0:
-                    statistics.frozen[c] = True
+                statistics.varied[c] += statistics.squares[c] > 0
+                statistics.frozen[c] = statistics.varied[c] >= freeze_after
             out[k, c] = (value - statistics.mean[c]) / _scale(statistics, c)
 
 

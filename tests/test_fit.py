@@ -1,0 +1,263 @@
+"""Training by epochs: which weights are kept, when it stops, and what cannot go wrong."""
+
+import os
+import signal
+import threading
+import time
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import r2_score
+
+from skrecurrent import RTRLRegressor, _base
+from skrecurrent.datasets import make_mackey_glass, make_narma, make_roessler
+from tests.common import ESTIMATORS, assert_same, make_rows
+
+
+@pytest.fixture(params=ESTIMATORS, name="estimator")
+def estimator_fixture(request):
+    return clone(ESTIMATORS[request.param])
+
+
+def half_mean_square(estimator, X, y, **kwargs):
+    """The training loss as documented, in the units in which the network works."""
+    predictions = estimator.reset_state().predict(X, **kwargs)
+    scale = np.nanstd(y, axis=0) if estimator.standardize else 1.0
+    return np.nanmean(((predictions - y) / scale) ** 2) / 2
+
+
+# Accuracy (the numbers in the documentation come from tests/benchmarks/accuracy.py)
+
+
+@pytest.mark.parametrize(
+    ("make", "bound"),
+    [(make_narma, 0.40), (make_mackey_glass, 0.002), (make_roessler, 0.06)],
+)
+def test_default_learns_the_standard_tasks(make, bound):
+    errors = []
+    for seed in range(5):
+        X, y = make(3000, random_state=seed)
+        estimator = RTRLRegressor(20, random_state=seed).fit(X[:2000], y[:2000])
+        error = estimator.predict(X[2000:]) - y[2000:]
+        errors.append(np.sqrt(np.mean(error**2)) / np.std(y[2000:]))
+    assert np.median(errors) <= bound
+
+
+def test_training_hidden_rows_beats_the_echo_state_network_of_the_same_size():
+    X, y = make_narma(1500, random_state=0)
+    scores = {}
+    for train_hidden in (True, False):
+        estimator = RTRLRegressor(8, train_hidden=train_hidden, random_state=0)
+        scores[train_hidden] = estimator.fit(X[:1000], y[:1000]).score(X[1000:], y[1000:])
+    assert scores[True] > scores[False]
+
+
+# Which weights are kept
+
+
+def test_the_best_epoch_is_kept(estimator):
+    X, y = make_rows(150, missing=0.1)
+    estimator.set_params(max_iter=6, n_iter_no_change=6).fit(X, y)
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == 6
+    assert estimator.best_loss_ == min(estimator.loss_curve_) < 0.4
+    assert estimator.loss_ == estimator.loss_curve_[-1]
+    assert_allclose(half_mean_square(estimator, X, y), estimator.best_loss_, rtol=1e-9)
+    assert estimator.t_ == 6 * np.isfinite(y).sum()
+
+
+def test_early_stopping_judges_by_the_last_rows(estimator):
+    X, y = make_rows(150)
+    estimator.set_params(early_stopping=True, validation_fraction=0.2, max_iter=8).fit(X, y)
+    assert len(estimator.validation_scores_) == estimator.n_iter_
+    assert estimator.best_validation_score_ == max(estimator.validation_scores_)
+    held_out = r2_score(y[120:], estimator.reset_state().predict(X)[120:])
+    assert_allclose(held_out, estimator.best_validation_score_, rtol=1e-9)
+
+
+def test_early_stopping_never_trains_on_the_held_out_rows(estimator):
+    X, y = make_rows(150)
+    other = y.copy()
+    other[120:] += 100 * np.sin(np.arange(30))
+    estimator.set_params(early_stopping=True, validation_fraction=0.2, max_iter=1)
+    weights = clone(estimator).fit(X, y).weights_
+    assert_array_equal(estimator.fit(X, other).weights_, weights)
+
+
+def test_early_stopping_holds_out_whole_sequences(estimator):
+    X, y = make_rows(150)
+    ids = np.repeat(np.arange(5), 30)
+    changed = y.copy()
+    changed[120:] += 100 * np.sin(np.arange(30))
+    # a tenth of 150 rows would start in the middle of the last sequence
+    estimator.set_params(early_stopping=True, validation_fraction=0.1, max_iter=1)
+    weights = clone(estimator).fit(X, y, sequence_id=ids).weights_
+    assert_array_equal(estimator.fit(X, changed, sequence_id=ids).weights_, weights)
+
+
+def test_without_early_stopping_there_are_no_validation_scores(estimator):
+    X, y = make_rows(60)
+    estimator.set_params(early_stopping=True).fit(X, y).set_params(early_stopping=False).fit(X, y)
+    assert estimator.validation_scores_ is None
+    assert estimator.best_validation_score_ is None
+
+
+def test_training_stops_when_nothing_improves():
+    X, y = make_rows(150)
+    estimator = RTRLRegressor(3, max_iter=200, n_iter_no_change=2, tol=0.3, random_state=0)
+    estimator.fit(X, y)
+    assert estimator.n_iter_ < 20
+    best = np.minimum.accumulate(estimator.loss_curve_)
+    assert np.all(best[-2:] >= best[-3] * 0.7)
+
+
+def test_warm_start_continues_and_fit_alone_starts_anew(estimator):
+    X, y = make_rows(150)
+    estimator.set_params(max_iter=1)
+    first = clone(estimator).fit(X, y).weights_
+    assert_array_equal(estimator.fit(X, y).fit(X, y).weights_, first)
+    losses = [estimator.best_loss_]
+    for _ in range(3):
+        estimator.set_params(warm_start=True).fit(X, y)
+        losses.append(estimator.best_loss_)
+    assert np.all(np.diff(losses) <= 0)
+    assert estimator.n_iter_ == 1
+
+
+def test_warm_start_with_another_size_is_refused(estimator):
+    X, y = make_rows(60)
+    estimator.fit(X, y).set_params(warm_start=True, n_hidden=estimator.n_hidden + 1)
+    with pytest.raises(ValueError, match="n_hidden"):
+        estimator.fit(X, y)
+
+
+def test_the_same_seed_gives_the_same_bits(estimator):
+    X, y = make_rows(100)
+    assert_same(clone(estimator).fit(X, y), clone(estimator).fit(X, y))
+    other = clone(estimator).set_params(random_state=1).fit(X, y)
+    assert not np.allclose(other.weights_, estimator.fit(X, y).weights_)
+
+
+def test_epochs_do_not_depend_on_how_they_are_cut_for_ctrl_c(estimator, monkeypatch):
+    X, y = make_rows(100)
+    whole = clone(estimator).fit(X, y)
+    monkeypatch.setattr(_base, "_pieces", lambda n: [slice(k, k + 7) for k in range(0, n, 7)])
+    assert_same(estimator.fit(X, y), whole)
+
+
+def test_verbose_prints_one_line_per_epoch(estimator, capsys):
+    X, y = make_rows(100)
+    estimator.set_params(verbose=True, early_stopping=True).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == estimator.n_iter_
+    assert lines[0].startswith("Epoch 1, loss = ")
+    assert "validation score" in lines[0]
+    estimator.set_params(verbose=False).fit(X, y)
+    assert capsys.readouterr().out == ""
+
+
+# What cannot go wrong
+
+
+def explosive(**kwargs):
+    return RTRLRegressor(
+        5, solver="sgd", learning_rate_init=50.0, random_state=0, max_iter=5, **kwargs
+    )
+
+
+def test_an_explosion_in_fit_keeps_good_weights_and_warns():
+    X, y = make_rows(200)
+    with pytest.warns(ConvergenceWarning, match="exploded"):
+        estimator = explosive().fit(X, y)
+    assert np.isfinite(estimator.weights_).all()
+    assert np.abs(estimator.reset_state().predict(X)).max() < 100 * np.abs(y).max()
+
+
+def test_an_explosion_in_a_stream_keeps_good_weights_and_warns():
+    X, y = make_rows(400)
+    good = RTRLRegressor(5, solver="sgd", learning_rate_init=0.01, random_state=0)
+    good.partial_fit(X, y)
+    wild = explosive().partial_fit(X[:1], [np.nan])
+    wild.weights_ = good.weights_
+    with pytest.warns(ConvergenceWarning, match="exploded"):
+        wild.partial_fit(X, y)
+    assert np.isfinite(wild.weights_).all()
+    assert np.abs(wild.predict(X)).max() < 100 * np.abs(y).max()
+
+
+def test_a_stream_that_explodes_does_so_alike_in_any_chunking():
+    X, y = make_rows(200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        whole = explosive().partial_fit(X, y)
+        pieces = explosive()
+        for k in range(0, 200, 3):
+            pieces.partial_fit(X[k : k + 3], y[k : k + 3])
+    assert_same(pieces, whole)
+
+
+def test_outliers_are_no_explosion():
+    X, y = make_rows(500)
+    y[250] = 1e4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator = RTRLRegressor(5, random_state=0).partial_fit(X, y)
+    assert np.isfinite(estimator.weights_).all()
+
+
+def test_ctrl_c_returns_quickly_with_the_best_weights():
+    """A real SIGINT in a fit that would take minutes."""
+    X, y = make_narma(20_000, random_state=0)
+    estimator = RTRLRegressor(40, max_iter=1000, n_iter_no_change=1000, random_state=0)
+    sent = []
+
+    def interrupt():
+        time.sleep(3.0)
+        sent.append(time.perf_counter())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.warns(UserWarning, match="interrupted"):
+        estimator.fit(X, y)
+    seconds = time.perf_counter() - sent[0]
+    thread.join()
+    assert seconds < 2.0
+    assert estimator.score(X, y) > 0
+    assert estimator.loss_curve_
+
+
+def test_partial_fit_after_fit_goes_on_learning(estimator):
+    X, y = make_rows(200)
+    estimator.fit(X[:100], y[:100])
+    state, weights = estimator.state_.copy(), estimator.weights_.copy()
+    estimator.partial_fit(X[100:], y[100:])
+    assert not np.array_equal(estimator.weights_, weights)
+    assert not np.array_equal(estimator.state_, state)
+    assert np.isfinite(estimator.predict(X)).all()
+
+
+# Memory
+
+
+def test_memory_does_not_grow_with_the_stream(estimator):
+    import pickle
+
+    X, y = make_rows(600)
+    estimator.partial_fit(X[:100], y[:100])
+    size = len(pickle.dumps(estimator))
+    estimator.partial_fit(X[100:], y[100:])
+    assert abs(len(pickle.dumps(estimator)) - size) < 100
+
+
+@pytest.mark.parametrize("solver", ["sgd", "dekf"])
+def test_memory_needed_is_what_is_allocated(solver):
+    import pickle
+
+    X, y = make_rows(30)
+    estimator = RTRLRegressor(30, solver=solver, max_iter=1, random_state=0).fit(X, y)
+    needed = estimator._memory_needed(2, 1)
+    assert 0.6 < len(pickle.dumps(estimator)) / needed < 1.1
