@@ -63,8 +63,9 @@ _Y_CHECKS = {
     "ensure_all_finite": "allow-nan",
 }
 
-# Kernels are called for about this many seconds at a time, so that Ctrl-C is answered soon.
-_PIECE_SECONDS = 0.2
+# Kernels are called for about this many seconds at a time, so that Ctrl-C is answered soon; the
+# first call is for so many rows.
+_PIECE_SECONDS, _FIRST_PIECE = 0.2, 16
 
 
 class BaseRecurrentRegressor(
@@ -277,6 +278,8 @@ class BaseRecurrentRegressor(
         return self._learn_in_pieces(scaled_rows, scaled_targets, starts)
 
     def _learn_in_pieces(self, X, Y, starts):
+        if len(X) <= _FIRST_PIECE:
+            return self._learn(X, Y, starts)
         return sum(self._learn(X[p], Y[p], starts[p]) for p in _pieces(len(X)))
 
     def _create(self, given):
@@ -503,7 +506,7 @@ class BaseRecurrentRegressor(
         return predictions
 
     def _run_in_pieces(self, X, starts, state):
-        if len(X) == 1:
+        if len(X) <= _FIRST_PIECE:
             return self._run(X, starts, state)
         return np.concatenate([self._run(X[p], starts[p], state) for p in _pieces(len(X))])
 
@@ -520,7 +523,7 @@ class BaseRecurrentRegressor(
         """Let the training rows enter the statistics, unless these are frozen already."""
         for statistics, values in zip(self._statistics, (rows, targets), strict=True):
             scaling.absorb(statistics, values, np.inf, np.empty_like(values))
-            statistics.frozen[:] = True
+            statistics[scaling.FROZEN] = True
 
     def _snapshot(self):
         """What a callback needs for a usable copy of the estimator as it is now."""
@@ -788,7 +791,7 @@ def one_blas_thread():
 
 def _pieces(n_rows):
     """Slices of rows that take a fraction of a second each, found by doubling."""
-    start, size = 0, 16
+    start, size = 0, _FIRST_PIECE
     while start < n_rows:
         began = time.perf_counter()
         yield slice(start, start + size)

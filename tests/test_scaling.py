@@ -47,8 +47,10 @@ def test_a_fit_uses_the_statistics_of_its_training_rows(estimator):
     estimator.fit(X, Y)
     for statistics, values in zip(estimator._statistics, (X, Y), strict=True):
         scaler = StandardScaler().fit(values)
-        assert_allclose(statistics.mean, scaler.mean_, rtol=1e-12)
-        assert_allclose(statistics.squares / statistics.count, scaler.var_, rtol=1e-12)
+        assert_allclose(statistics[scaling.MEAN], scaler.mean_, rtol=1e-12)
+        assert_allclose(
+            statistics[scaling.SQUARES] / statistics[scaling.COUNT], scaler.var_, rtol=1e-12
+        )
 
 
 def test_statistics_of_a_fit_stay(estimator):
@@ -56,7 +58,7 @@ def test_statistics_of_a_fit_stay(estimator):
     before = copy.deepcopy(estimator.fit(X, y)._statistics)
     estimator.partial_fit(X + 2, y + 2)
     for now, then in zip(estimator._statistics, before, strict=True):
-        assert_array_equal(now.mean, then.mean)
+        assert_array_equal(now[scaling.MEAN], then[scaling.MEAN])
 
 
 def test_a_row_enters_the_statistics_of_X_before_and_of_y_after_its_prediction():
@@ -64,10 +66,10 @@ def test_a_row_enters_the_statistics_of_X_before_and_of_y_after_its_prediction()
     estimator = RTRLRegressor(3, random_state=0)
     for k, (x, target) in enumerate([(1.0, 10.0), (3.0, np.nan), (5.0, 30.0)]):
         estimator.partial_fit([[x]], [target])
-        assert estimator._statistics[0].count[0] == k + 1
+        assert estimator._statistics[0][scaling.COUNT][0] == k + 1
     x_statistics, y_statistics = estimator._statistics
-    assert x_statistics.mean[0] == 3.0
-    assert (y_statistics.count[0], y_statistics.mean[0]) == (2, 20.0)
+    assert x_statistics[scaling.MEAN][0] == 3.0
+    assert (y_statistics[scaling.COUNT][0], y_statistics[scaling.MEAN][0]) == (2, 20.0)
 
 
 def test_statistics_of_a_stream_freeze(estimator, monkeypatch):
@@ -79,10 +81,10 @@ def test_statistics_of_a_stream_freeze(estimator, monkeypatch):
         estimator.partial_fit(X[k : k + 1], y[k : k + 1])
     of_x, of_y = estimator._statistics
     # fifty values after the first that differed: a column that is constant has no scale to freeze
-    assert_array_equal(of_x.count, [51, 70])
-    assert_allclose(of_x.mean, [X[:51, 0].mean(), X[:70, 1].mean()], rtol=1e-12)
-    assert_allclose(of_y.mean, y[30:81].mean(), rtol=1e-12)
-    assert of_x.frozen.all() and of_y.frozen.all()
+    assert_array_equal(of_x[scaling.COUNT], [51, 70])
+    assert_allclose(of_x[scaling.MEAN], [X[:51, 0].mean(), X[:70, 1].mean()], rtol=1e-12)
+    assert_allclose(of_y[scaling.MEAN], y[30:81].mean(), rtol=1e-12)
+    assert of_x[scaling.FROZEN].all() and of_y[scaling.FROZEN].all()
 
 
 def test_young_statistics_bound_what_predict_sees(estimator):

@@ -1,11 +1,18 @@
-"""Running statistics of a stream, row by row, and the units in which the network works."""
+"""Running statistics of a stream, row by row, and the units in which the network works.
 
-from typing import NamedTuple
+The statistics of a table are one array with a row for each of the quantities below and a column for
+each column of the table. (One array rather than a tuple of them: a kernel called for every single
+row of a stream pays for each array that it is handed.)
+"""
 
 import numpy as np
 from numba import njit
 
-# Values beyond this are refused: their squares would overflow in the sums below.
+# Known values so far; how many of them since the column was constant; their mean and sum of squared
+# deviations (Welford); whether all this is frozen.
+COUNT, VARIED, MEAN, SQUARES, FROZEN = range(5)
+
+# Values beyond this are refused: their squares would overflow in the sums.
 LARGEST = 1e100
 
 # Statistics of a stream are frozen after this many known values since the column first varied.
@@ -17,25 +24,9 @@ FREEZE_AFTER = 1000.0
 _CONSTANT = 10 * np.finfo(np.float64).eps
 
 
-class Statistics(NamedTuple):
-    """Welford's running mean and sum of squared deviations, one entry per column."""
-
-    count: np.ndarray
-    varied: np.ndarray  # how many of them since the column was constant
-    mean: np.ndarray
-    squares: np.ndarray
-    frozen: np.ndarray  # bool
-
-
 def new_statistics(n_columns):
     """Statistics of no rows at all."""
-    return Statistics(
-        count=np.zeros(n_columns),
-        varied=np.zeros(n_columns),
-        mean=np.zeros(n_columns),
-        squares=np.zeros(n_columns),
-        frozen=np.zeros(n_columns, dtype=np.bool_),
-    )
+    return np.zeros((5, n_columns))
 
 
 @njit(cache=True, nogil=True)
@@ -66,10 +57,10 @@ def finite(values):
 @njit(cache=True, nogil=True)
 def _scale(statistics, c):
     """Standard deviation of column c; 1 until it is positive."""
-    if statistics.count[c] == 0:
+    if statistics[COUNT, c] == 0.0:
         return 1.0
-    deviation = np.sqrt(statistics.squares[c] / statistics.count[c])
-    return deviation if deviation > _CONSTANT * abs(statistics.mean[c]) else 1.0
+    deviation = np.sqrt(statistics[SQUARES, c] / statistics[COUNT, c])
+    return deviation if deviation > _CONSTANT * abs(statistics[MEAN, c]) else 1.0
 
 
 @njit(cache=True, nogil=True)
@@ -82,14 +73,14 @@ def absorb(statistics, values, freeze_after, out):
     for k in range(len(values)):
         for c in range(values.shape[1]):
             value = values[k, c]
-            if value == value and not statistics.frozen[c]:
-                statistics.count[c] += 1
-                before = value - statistics.mean[c]
-                statistics.mean[c] += before / statistics.count[c]
-                statistics.squares[c] += before * (value - statistics.mean[c])
-                statistics.varied[c] += statistics.squares[c] > 0
-                statistics.frozen[c] = statistics.varied[c] >= freeze_after
-            out[k, c] = (value - statistics.mean[c]) / _scale(statistics, c)
+            if value == value and statistics[FROZEN, c] == 0.0:
+                statistics[COUNT, c] += 1.0
+                before = value - statistics[MEAN, c]
+                statistics[MEAN, c] += before / statistics[COUNT, c]
+                statistics[SQUARES, c] += before * (value - statistics[MEAN, c])
+                statistics[VARIED, c] += statistics[SQUARES, c] > 0.0
+                statistics[FROZEN, c] = statistics[VARIED, c] >= freeze_after
+            out[k, c] = (value - statistics[MEAN, c]) / _scale(statistics, c)
 
 
 @njit(cache=True, nogil=True)
@@ -97,9 +88,9 @@ def standardize(statistics, values, out):
     """Standardise rows by the statistics as they are, within what ``absorb`` could have given."""
     for c in range(values.shape[1]):
         scale = _scale(statistics, c)
-        bound = np.inf if statistics.frozen[c] else np.sqrt(statistics.count[c])
+        bound = np.inf if statistics[FROZEN, c] else np.sqrt(statistics[COUNT, c])
         for k in range(len(values)):
-            z = (values[k, c] - statistics.mean[c]) / scale
+            z = (values[k, c] - statistics[MEAN, c]) / scale
             out[k, c] = min(max(z, -bound), bound)
 
 
@@ -109,4 +100,4 @@ def restore(statistics, values):
     for c in range(values.shape[1]):
         scale = _scale(statistics, c)
         for k in range(len(values)):
-            values[k, c] = values[k, c] * scale + statistics.mean[c]
+            values[k, c] = values[k, c] * scale + statistics[MEAN, c]
