@@ -155,6 +155,19 @@ class BaseRecurrentRegressor(
         -----
         ConvergenceWarning
             If learning exploded; the last good weights are kept.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrecurrent import RTRLRegressor
+        >>> from skrecurrent.datasets import stack_sequences
+        >>> series = [np.sin(np.arange(n) / 3) for n in (40, 60)]
+        >>> X, y, ids = stack_sequences(
+        ...     [s[:-1, None] for s in series], [s[1:] for s in series]
+        ... )
+        >>> model = RTRLRegressor(5, random_state=0).fit(X, y, sequence_id=ids)
+        >>> model.score(X, y, sequence_id=ids) > 0.99
+        True
         """
         with _unchanged_on_error(self):
             given = self._check_training_rows(X, y, sequence_id, reset=True)
@@ -230,6 +243,17 @@ class BaseRecurrentRegressor(
         -----
         ConvergenceWarning
             If learning exploded and was set back to the last good weights.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrecurrent import RTRLRegressor
+        >>> X = np.sin(np.arange(201) / 3)[:, None]
+        >>> model = RTRLRegressor(5, random_state=0)
+        >>> for k in range(0, 200, 50):
+        ...     model = model.partial_fit(X[k : k + 50], X[k + 1 : k + 51, 0])
+        >>> bool(abs(model.predict(X[200:])[0] - np.sin(201 / 3)) < 0.05)
+        True
         """
         known = -1
         if sequence_id is None and self._is_plain(X) and self._is_plain_target(X, y):
@@ -346,6 +370,15 @@ class BaseRecurrentRegressor(
             If neither ``fit`` nor ``partial_fit`` has been called.
         ValueError
             If the input is empty, of the wrong shape, or holds text, NaN or infinity.
+
+        Examples
+        --------
+        >>> from skrecurrent import RTRLRegressor
+        >>> from skrecurrent.datasets import load_elnino
+        >>> X, y = load_elnino(return_X_y=True)
+        >>> model = RTRLRegressor(random_state=0).fit(X[:500], y[:500])
+        >>> model.predict(X[500:]).shape
+        (231,)
         """
         dtype = _FLOAT64
         if sequence_id is None and self._is_plain(X):
@@ -379,6 +412,15 @@ class BaseRecurrentRegressor(
         score : float
             R^2 of each output over its own known rows, averaged over the outputs that have any;
             NaN, with an ``UndefinedMetricWarning``, if none has.
+
+        Examples
+        --------
+        >>> from skrecurrent import RTRLRegressor
+        >>> from skrecurrent.datasets import load_elnino
+        >>> X, y = load_elnino(return_X_y=True)
+        >>> model = RTRLRegressor(random_state=0).fit(X[:500], y[:500])
+        >>> model.score(X[500:], y[500:]) > 0.9
+        True
         """
         check_is_fitted(self)
         given = self._check_training_rows(X, y, sequence_id, reset=False)
@@ -410,6 +452,15 @@ class BaseRecurrentRegressor(
             If neither ``fit`` nor ``partial_fit`` has been called.
         ValueError
             If the input is invalid, or if ``stateful=False``.
+
+        Examples
+        --------
+        >>> from skrecurrent import RTRLRegressor
+        >>> from skrecurrent.datasets import load_elnino
+        >>> X, y = load_elnino(return_X_y=True)
+        >>> model = RTRLRegressor(random_state=0).fit(X[:400], y[:400])
+        >>> model.advance(X[400:500]).score(X[500:], y[500:]) > 0.9
+        True
         """
         check_is_fitted(self)
         self._require_stateful("advance")
@@ -430,6 +481,15 @@ class BaseRecurrentRegressor(
         ------
         NotFittedError
             If neither ``fit`` nor ``partial_fit`` has been called.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrecurrent import RTRLRegressor
+        >>> X = np.sin(np.arange(101) / 3)[:, None]
+        >>> model = RTRLRegressor(5, random_state=0).fit(X[:100], X[1:, 0])
+        >>> model.reset_state().state_
+        array([0., 0., 0., 0., 0., 0.])
         """
         check_is_fitted(self)
         self.state_[:] = 0.0
@@ -461,6 +521,16 @@ class BaseRecurrentRegressor(
         ValueError
             If the outputs cannot be the next inputs because their numbers differ, or if
             ``stateful=False``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrecurrent import RTRLRegressor
+        >>> X = np.sin(np.arange(401) / 3)[:, None]
+        >>> model = RTRLRegressor(10, random_state=0).fit(X[:400], X[1:, 0])
+        >>> forecast = model.forecast(10, X[400:])
+        >>> bool(np.abs(forecast - np.sin(np.arange(401, 411) / 3)).max() < 0.05)
+        True
         """
         check_is_fitted(self)
         self._require_stateful("forecast")

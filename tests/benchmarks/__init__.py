@@ -1,0 +1,11 @@
+"""Measurements behind the numbers in the documentation.
+
+``python -m tests.benchmarks > docs/benchmarks.md`` measures everything and writes the page. Not
+part of the ordinary test run: timings say something about a machine, not whether code is right.
+"""
+
+import os
+
+# One thread, for us and for the peer: set before NumPy and Numba load their libraries.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[_name] = "1"

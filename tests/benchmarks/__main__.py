@@ -1,0 +1,59 @@
+"""Measure everything and print docs/benchmarks.md."""
+
+import platform
+import sys
+
+import numba
+import numpy
+import scipy
+import sklearn
+
+from tests.benchmarks import accuracy, one_row, rtrl_kernel
+
+PAGE = """\
+# Benchmarks
+
+Written by `python -m tests.benchmarks > docs/benchmarks.md`; do not edit by hand. One thread
+throughout. {versions}. The machine has {processor}, and is shared: compare ratios, not times.
+
+## Accuracy of `fit` at defaults
+
+{accuracy}
+
+## The exact gradient: blocks of steps against plain RTRL
+
+{kernel}
+
+## One row at a time
+
+{one_row}
+"""
+
+
+def main():
+    versions = ", ".join(
+        f"{module.__name__} {module.__version__}" for module in (numpy, scipy, numba, sklearn)
+    )
+    sys.stdout.write(
+        PAGE.format(
+            versions=f"Python {platform.python_version()}, {versions}",
+            processor=processor(),
+            accuracy=accuracy.report(),
+            kernel=rtrl_kernel.report(),
+            one_row=one_row.report(),
+        )
+    )
+
+
+def processor():
+    """The processor and its caches, as far as Linux tells."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        return platform.machine()
+    return f"{len(names)} cores of {names[0]}"
+
+
+if __name__ == "__main__":
+    main()
