@@ -39,8 +39,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin
-from sklearn.exceptions import ConvergenceWarning, UndefinedMetricWarning
-from sklearn.metrics import r2_score
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import (
@@ -51,6 +50,7 @@ from sklearn.utils.validation import (
 )
 from threadpoolctl import ThreadpoolController
 
+from skrecurrent._epochs import Epochs, r2_of_known
 from skrecurrent._kernels import scaling
 
 _FLOAT64 = np.dtype(np.float64)
@@ -182,7 +182,7 @@ class BaseRecurrentRegressor(
         context = self._init_callback_context(max_subtasks=self._max_subtasks())
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         self.n_iter_, self.loss_curve_ = 0, []
-        self._train(_Epochs(self, given, split, context, (X, y)))
+        self._train(Epochs(self, given, split, context, (X, y)))
         self._last_id = _NO_ID if given.ids is None else given.ids[-1]
         context.call_on_fit_task_end(
             estimator=self, X=X, y=y, reconstruction_attributes=self._snapshot
@@ -425,7 +425,7 @@ class BaseRecurrentRegressor(
         check_is_fitted(self)
         given = self._check_training_rows(X, y, sequence_id, reset=False)
         predictions = self.predict(X, sequence_id=sequence_id).reshape(given.targets.shape)
-        return _r2_of_known(given.targets, predictions, sample_weight)
+        return r2_of_known(given.targets, predictions, sample_weight)
 
     def advance(self, X, *, sequence_id=None):
         """Move the state through rows whose targets are not known.
@@ -700,11 +700,11 @@ class BaseRecurrentRegressor(
         boundaries = np.flatnonzero(given.starts)[1:]
         if len(boundaries):
             split = boundaries[np.argmin(np.abs(boundaries - split))]
-        if not 0 < split < n_rows or np.isnan(given.targets[split:]).all():
+        if split < 1 or np.isfinite(given.targets[split:]).sum(axis=0).max(initial=0) < 2:
             raise ValueError(
-                f"early_stopping=True holds out the last rows of X and y, and with "
-                f"validation_fraction={self.validation_fraction} of {n_rows} rows none of them "
-                "has a known target."
+                "early_stopping=True judges by the last rows of X and y, but with "
+                f"validation_fraction={self.validation_fraction} of {n_rows} rows fewer than two "
+                "of them have a known target."
             )
         return split
 
@@ -728,91 +728,6 @@ class BaseRecurrentRegressor(
         # that contradict recurrence (order and subset invariance), and no others.
         tags.non_deterministic = bool(self.stateful)
         return tags
-
-
-class _Epochs:
-    """Counts and judges the epochs of one ``fit``, tells callbacks, and remembers the best."""
-
-    def __init__(self, estimator, given, split, context, raw):
-        self.estimator, self.context, self.raw = estimator, context, raw
-        self.X, self.Y = estimator._to_network_units(given.rows, given.targets)
-        self.starts, self.split = given.starts, split
-        self.best = None  # weights and end state of the best epoch
-        self.best_criterion = np.inf
-        self.exploded = False
-        self._without_improvement = 0
-        self._stopped = False
-        estimator.validation_scores_ = [] if self._holds_out else None
-        self.validation_score = None  # of the weights judged last
-        self.judge()  # so that training never ends worse than it began
-
-    @property
-    def _holds_out(self):
-        return self.split < len(self.X)
-
-    @property
-    def training_rows(self):
-        return self.X[: self.split], self.Y[: self.split], self.starts[: self.split]
-
-    def begin(self):
-        """Start an epoch unless training is over."""
-        if self._stopped or self.estimator.n_iter_ == self.estimator.max_iter:
-            return False
-        self._task = self.context.subcontext(task_name="epoch")
-        self._task.call_on_fit_task_begin(estimator=self.estimator)
-        return True
-
-    def end(self, explosions=0):
-        """Judge the weights as they now are, and decide whether to go on."""
-        estimator = self.estimator
-        estimator.n_iter_ += 1
-        estimator.t_ += scaling.known_rows(self.Y[: self.split])
-        improved = self.judge()
-        estimator.loss_curve_.append(estimator.loss_)
-        if self._holds_out:
-            estimator.validation_scores_.append(self.validation_score)
-        self._without_improvement = 0 if improved else self._without_improvement + 1
-        self._report()
-        X, y = self.raw
-        asked_to_stop = self._task.call_on_fit_task_end(
-            estimator=estimator, X=X, y=y, reconstruction_attributes=estimator._snapshot
-        )
-        self.exploded = explosions > 0
-        self._stopped = (
-            asked_to_stop
-            or self.exploded
-            or self._without_improvement >= estimator.n_iter_no_change
-        )
-
-    def judge(self):
-        """Run the frozen network over all rows; returns whether it improved by ``tol``."""
-        estimator = self.estimator
-        estimator.state_[:] = 0.0
-        predictions = estimator._run_in_pieces(self.X, self.starts, estimator.state_)
-        estimator.loss_ = _half_mean_square(predictions[: self.split] - self.Y[: self.split])
-        criterion = estimator.loss_
-        if self._holds_out:
-            held_out, targets = predictions[self.split :], self.Y[self.split :]
-            criterion = _half_mean_square(held_out - targets)
-            self.validation_score = _r2_of_known(targets, held_out)
-        improved = criterion < self.best_criterion * (1 - estimator.tol)
-        if criterion < self.best_criterion or self.best is None:
-            self.best = estimator._weights.copy(), estimator.state_.copy()
-            self.best_criterion = criterion
-            estimator.best_loss_ = estimator.loss_
-            estimator.best_validation_score_ = self.validation_score
-        return improved
-
-    def restore_best(self):
-        self.estimator._weights[:], self.estimator.state_[:] = self.best
-
-    def _report(self):
-        estimator = self.estimator
-        if estimator.verbose:
-            message = f"Epoch {estimator.n_iter_}, loss = {estimator.loss_:.8f}"
-            if self._holds_out:
-                message += f", validation score = {self.validation_score:.6f}"
-            print(message)
 
 
 class _Rows(NamedTuple):
@@ -898,24 +813,3 @@ def _refuse_huge(values, name):
         raise ValueError(
             f"{name} contains a value beyond {scaling.LARGEST:.0e}, which would overflow."
         )
-
-
-def _half_mean_square(errors):
-    """1/2 mean of the squared errors that are known; infinity if they overflow."""
-    with np.errstate(over="ignore"):
-        mean = np.nanmean(np.square(errors)) / 2
-    return mean if np.isfinite(mean) else np.inf
-
-
-def _r2_of_known(targets, predictions, sample_weight=None):
-    """R^2 of each output over its known rows, averaged over outputs that have any."""
-    scores = []
-    for target, prediction in zip(targets.T, predictions.T, strict=True):
-        known = ~np.isnan(target)
-        if known.any():
-            weight = None if sample_weight is None else np.asarray(sample_weight)[known]
-            scores.append(r2_score(target[known], prediction[known], sample_weight=weight))
-    if not scores:
-        warnings.warn("R^2 is not defined without any known target.", UndefinedMetricWarning, 3)
-        return float("nan")
-    return float(np.mean(scores))
