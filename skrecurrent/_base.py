@@ -197,7 +197,7 @@ class BaseRecurrentRegressor(
         try:
             self._optimize(*epochs.training_rows, epochs)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=3)
+            warnings.warn("Training interrupted by user.", stacklevel=4)
             epochs.judge()  # the unfinished epoch may be the best
         finally:
             epochs.restore_best()
@@ -205,9 +205,9 @@ class BaseRecurrentRegressor(
         if epochs.exploded:
             warnings.warn(
                 f"Learning exploded in epoch {self.n_iter_} and was stopped; the best weights "
-                "before that are kept. A smaller learning_rate_init or standardize=True may help.",
+                "are kept. A smaller learning_rate_init or standardize=True may help.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def partial_fit(self, X, y, *, sequence_id=None):
@@ -264,7 +264,9 @@ class BaseRecurrentRegressor(
         else:
             rows, targets, starts = self._prepare_stream(X, y, sequence_id)
             known = scaling.known_rows(targets)
-        explosions = self._stream(rows, targets, starts)
+        explosions = sum(
+            self._learn_piece(rows[p], targets[p], starts[p]) for p in _pieces(len(rows))
+        )
         self.t_ += known
         if explosions:
             warnings.warn(
@@ -292,18 +294,16 @@ class BaseRecurrentRegressor(
             self._last_id = given.ids[-1]
         return given.rows, given.targets, starts
 
-    def _stream(self, rows, targets, starts):
+    def _learn_piece(self, rows, targets, starts):
         """Learn rows given in the user's units; returns the number of explosions."""
         if self._statistics is None:
-            return self._learn_in_pieces(rows, targets, starts)
+            return self._learn(rows, targets, starts)
         scaled_rows, scaled_targets = np.empty_like(rows), np.empty_like(targets)
         scaling.absorb(self._statistics[0], rows, scaling.FREEZE_AFTER, scaled_rows)
         scaling.absorb(self._statistics[1], targets, scaling.FREEZE_AFTER, scaled_targets)
-        return self._learn_in_pieces(scaled_rows, scaled_targets, starts)
+        return self._learn(scaled_rows, scaled_targets, starts)
 
     def _learn_in_pieces(self, X, Y, starts):
-        if len(X) <= _FIRST_PIECE:
-            return self._learn(X, Y, starts)
         return sum(self._learn(X[p], Y[p], starts[p]) for p in _pieces(len(X)))
 
     def _create(self, given):
@@ -567,17 +567,19 @@ class BaseRecurrentRegressor(
 
     def _predict_rows(self, rows, starts, state):
         """Predictions in the user's units, for checked rows; moves ``state``."""
+        pieces = [self._predict_piece(rows[p], starts[p], state) for p in _pieces(len(rows))]
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+    def _predict_piece(self, rows, starts, state):
         if self._statistics is None:
-            return self._run_in_pieces(rows, starts, state)
+            return self._run(rows, starts, state)
         scaled = np.empty_like(rows)
         scaling.standardize(self._statistics[0], rows, scaled)
-        predictions = self._run_in_pieces(scaled, starts, state)
+        predictions = self._run(scaled, starts, state)
         scaling.restore(self._statistics[1], predictions)
         return predictions
 
     def _run_in_pieces(self, X, starts, state):
-        if len(X) <= _FIRST_PIECE:
-            return self._run(X, starts, state)
         return np.concatenate([self._run(X[p], starts[p], state) for p in _pieces(len(X))])
 
     def _to_network_units(self, rows, targets):
@@ -776,6 +778,12 @@ def one_blas_thread():
 
 def _pieces(n_rows):
     """Slices of rows that take a fraction of a second each, found by doubling."""
+    if n_rows <= _FIRST_PIECE:
+        return [slice(n_rows)]
+    return _doubling_pieces(n_rows)
+
+
+def _doubling_pieces(n_rows):
     start, size = 0, _FIRST_PIECE
     while start < n_rows:
         began = time.perf_counter()
