@@ -43,6 +43,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import (
+    _check_sample_weight,
     _num_samples,
     check_is_fitted,
     check_scalar,
@@ -182,8 +183,8 @@ class BaseRecurrentRegressor(
         context = self._init_callback_context(max_subtasks=self._max_subtasks())
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         self.n_iter_, self.loss_curve_ = 0, []
-        self._train(Epochs(self, given, split, context, (X, y)))
         self._last_id = _NO_ID if given.ids is None else given.ids[-1]
+        self._train(Epochs(self, given, split, context, (X, y)))
         context.call_on_fit_task_end(
             estimator=self, X=X, y=y, reconstruction_attributes=self._snapshot
         )
@@ -424,6 +425,8 @@ class BaseRecurrentRegressor(
         """
         check_is_fitted(self)
         given = self._check_training_rows(X, y, sequence_id, reset=False)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, given.rows)
         predictions = self.predict(X, sequence_id=sequence_id).reshape(given.targets.shape)
         return r2_of_known(given.targets, predictions, sample_weight)
 
@@ -598,8 +601,8 @@ class BaseRecurrentRegressor(
             statistics[scaling.FROZEN] = True
 
     def _snapshot(self):
-        """What a callback needs for a usable copy of the estimator as it is now."""
-        names = ("_weights", "state_", "loss_curve_", "_memory")
+        """Copies of what later training will change, for the copy that callbacks are given."""
+        names = ("_weights", "state_", "loss_curve_", "validation_scores_", "_memory")
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
     # ------------------------------------------------------------------ validation

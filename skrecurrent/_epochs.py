@@ -52,9 +52,10 @@ class Epochs:
             estimator.validation_scores_.append(self.validation_score)
         self._without_improvement = 0 if improved else self._without_improvement + 1
         self._report()
+        estimator._forget()
         X, y = self.raw
         asked_to_stop = self._task.call_on_fit_task_end(
-            estimator=estimator, X=X, y=y, reconstruction_attributes=estimator._snapshot
+            estimator=estimator, X=X, y=y, reconstruction_attributes=self._snapshot
         )
         self.exploded = explosions > 0
         self._stopped = (
@@ -82,6 +83,12 @@ class Epochs:
             estimator.best_validation_score_ = self.validation_score
         return improved
 
+    def _snapshot(self):
+        """The estimator as if ``fit`` had stopped now, which keeps the best weights."""
+        weights, state = self.best
+        best = {"_weights": weights.copy(), "state_": state.copy()}
+        return self.estimator._snapshot() | best
+
     def restore_best(self):
         self.estimator._weights[:], self.estimator.state_[:] = self.best
 
@@ -107,7 +114,7 @@ def r2_of_known(targets, predictions, sample_weight=None):
     for target, prediction in zip(targets.T, predictions.T, strict=True):
         known = ~np.isnan(target)
         if known.any():
-            weight = None if sample_weight is None else np.asarray(sample_weight)[known]
+            weight = None if sample_weight is None else sample_weight[known]
             scores.append(r2_score(target[known], prediction[known], sample_weight=weight))
     if not scores:
         warnings.warn("R^2 is not defined without any known target.", UndefinedMetricWarning, 3)
