@@ -180,7 +180,8 @@ class RTRLRegressor(BaseRecurrentRegressor):
 
     scikit-learn has no tag for rows whose order matters. The estimator therefore sets the tag
     ``non_deterministic`` while ``stateful=True``, which turns off the two common checks that
-    contradict recurrence. It is deterministic for a given `random_state`.
+    contradict recurrence. It is deterministic for a given `random_state`, and all checks pass with
+    ``stateful=False``.
 
     On short, noisy and nearly linear series ridge regression on lagged values is often as good or
     better; compare before you use a recurrent network there.
