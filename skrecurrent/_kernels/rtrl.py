@@ -160,7 +160,7 @@ def _send_back(J, Lam, steps):
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def _step(net, W, x, f, X, k, Phi, Psi, j):
-    """Advance x(k) and f = tanh x(k) by one step in place; fills Phi[j] and Psi[j]."""
+    """Advance x(k) and f = tanh x(k) by one step in place; fills Phi[j] and Psi[j], j unsigned."""
     dt, n_outputs, hidden_first = net
     n, q = W.shape
     for c in range(n):
@@ -196,7 +196,7 @@ def run(net, W, x, X, starts, out):
         if starts[k]:
             x[:] = 0.0
             f[:] = 0.0
-        _step(net, W, x, f, X, k, Phi, Psi, 0)
+        _step(net, W, x, f, X, k, Phi, Psi, np.uintp(0))
         out[k] = x[: net.n_outputs]
 
 
@@ -521,7 +521,7 @@ def loss_gradient(net, W, X, Y, starts, G):
         if starts[k]:
             x[:] = 0.0
             f[:] = 0.0
-        _step(net, W, x, f, X, k, Phi, Psi, k)
+        _step(net, W, x, f, X, k, Phi, Psi, np.uintp(k))
         for o in range(n_outputs):
             if not np.isnan(Y[k, o]):
                 errors[k, o] = x[o] - Y[k, o]
