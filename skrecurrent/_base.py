@@ -7,7 +7,7 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
 ``_build(n_features, n_outputs)``
     everything else a new network needs, from the constructor's parameters, which are not read again
     until the next ``fit``; what learning changes goes into ``_memory``. Returns the rest state, an
-    array of zeros.
+    array of zeros: states are measured from rest.
 ``_learn(X, Y, starts)``
     learn rows one after another, changing ``_weights``, ``state_`` and the learning rule's own
     memory in place; a row with ``starts[k]`` begins a new sequence. Cutting a call in two must not
@@ -16,6 +16,8 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
     predictions of the frozen network; moves ``state`` in place and nothing else.
 ``_forget()``
     what the learning rule remembers of earlier rows of the sequence becomes zero.
+``_weights_replaced()``
+    ``_weights`` were assigned or set back to the best, not learned.
 ``_memory_needed(n_features, n_outputs)``
     bytes that the network and its learning rule will take.
 ``_optimize(X, Y, starts, epochs)``
@@ -28,11 +30,11 @@ two-dimensional, with NaN where there is no target.
 import copy
 import os
 import sys
+import threading
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
 from contextlib import contextmanager
-from functools import cache
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -49,7 +51,7 @@ from sklearn.utils.validation import (
     check_scalar,
     validate_data,
 )
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import ThreadpoolController  # comes with scikit-learn
 
 from skrecurrent._epochs import Epochs, r2_of_known
 from skrecurrent._kernels import scaling
@@ -106,6 +108,9 @@ class BaseRecurrentRegressor(
     def _forget(self): ...
 
     @abstractmethod
+    def _weights_replaced(self): ...
+
+    @abstractmethod
     def _memory_needed(self, n_features, n_outputs): ...
 
     def _optimize(self, X, Y, starts, epochs):
@@ -155,7 +160,9 @@ class BaseRecurrentRegressor(
         Warns
         -----
         ConvergenceWarning
-            If learning exploded; the last good weights are kept.
+            If learning exploded; the best weights are kept.
+        UserWarning
+            If Ctrl-C ended training; the best weights are kept.
 
         Examples
         --------
@@ -178,14 +185,10 @@ class BaseRecurrentRegressor(
             self._check_size(given, continues)
             context = self._init_callback_context(max_subtasks=self._max_subtasks())
             context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        if continues:
-            self.state_ = self._build(given.rows.shape[1], self.n_outputs_)
-            self._stateful = self.stateful
-        else:
-            self._create(given)
-        if self._statistics is not None:
-            self._freeze_statistics(given.rows[:split], given.targets[:split])
-        self.n_iter_, self.loss_curve_ = 0, []
+        with _unchanged_on_error(self):
+            self._create(given, continues)
+            if self._statistics is not None:
+                self._freeze_statistics(given.rows[:split], given.targets[:split])
         self._last_id = _NO_ID if given.ids is None else given.ids[-1]
         self._train(Epochs(self, given, split, context, (X, y)))
         context.call_on_fit_task_end(
@@ -199,6 +202,7 @@ class BaseRecurrentRegressor(
     def _train(self, epochs):
         """Run the epochs and keep the best of them, whatever ends the training."""
         try:
+            epochs.judge()  # so that training never ends worse than it began
             self._optimize(*epochs.training_rows, epochs)
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
@@ -246,7 +250,8 @@ class BaseRecurrentRegressor(
         Warns
         -----
         ConvergenceWarning
-            If learning exploded and was set back to the last good weights.
+            If learning exploded. It is set back to the last good weights, at rest, with the
+            learning rule as it was at the start.
 
         Examples
         --------
@@ -259,19 +264,17 @@ class BaseRecurrentRegressor(
         >>> bool(abs(model.predict(X[200:])[0] - np.sin(201 / 3)) < 0.05)
         True
         """
-        known = -1
         if sequence_id is None and self._is_plain(X) and self._is_plain_target(X, y):
-            targets = y.reshape(len(y), -1)
-            known = scaling.known_rows(targets)
-        if known >= 0:
-            rows, starts = X, self._continuing(len(X))
+            rows, targets, ids = X, y.reshape(len(y), -1), None
+            starts = self._continuing(len(X))
         else:
-            rows, targets, starts = self._prepare_stream(X, y, sequence_id)
-            known = scaling.known_rows(targets)
-        explosions = sum(
-            self._learn_piece(rows[p], targets[p], starts[p]) for p in _pieces(len(rows))
-        )
-        self.t_ += known
+            rows, targets, starts, ids = self._prepare_stream(X, y, sequence_id)
+        explosions = 0
+        for p in _pieces(len(rows)):
+            explosions += self._learn_piece(rows[p], targets[p], starts[p])
+            self.t_ += scaling.known_rows(targets[p])
+            if ids is not None:
+                self._last_id = ids[p][-1]
         if explosions:
             warnings.warn(
                 f"Learning exploded {explosions} time(s) in this chunk and was set back to the "
@@ -290,15 +293,12 @@ class BaseRecurrentRegressor(
             given = self._check_training_rows(X, y, sequence_id, reset=first)
             if first:
                 self._check_size(given)
-        if first:
-            self._create(given)
-        starts = given.starts
+                self._create(given)
         if given.ids is None:
-            starts = self._continuing(len(given.rows))
+            given = given._replace(starts=self._continuing(len(given.rows)))
         else:
-            starts[0] = given.ids[0] != self._last_id
-            self._last_id = given.ids[-1]
-        return given.rows, given.targets, starts
+            given.starts[0] = given.ids[0] != self._last_id
+        return given[:4]
 
     def _learn_piece(self, rows, targets, starts):
         """Learn rows given in the user's units; returns the number of explosions."""
@@ -328,17 +328,20 @@ class BaseRecurrentRegressor(
                 f"X and y now ask for {(n, n + n_features + 1)}."
             )
 
-    def _create(self, given):
-        """A new network at rest that has learned nothing."""
+    def _create(self, given, continues=False):
+        """A network at rest whose learning rule has no memory; new unless training continues."""
         n_features, n_outputs = given.rows.shape[1], given.targets.shape[1]
+        self._target_ndim = given.target_ndim
+        self._stateful = self.stateful
+        if continues:
+            self.state_ = self._build(n_features, n_outputs)
+            return
         random_state = check_random_state(self.random_state)
-        with one_blas_thread():
+        with one_blas_thread:
             self._weights = self._initial_weights(n_features, n_outputs, random_state)
         self.state_ = self._build(n_features, n_outputs)
         self.n_outputs_ = n_outputs
         self.t_ = 0
-        self._target_ndim = given.target_ndim
-        self._stateful = self.stateful
         self._last_id = _NO_ID
         self._statistics = None
         if self.standardize:
@@ -414,8 +417,15 @@ class BaseRecurrentRegressor(
         Returns
         -------
         score : float
-            R^2 of each output over its own known rows, averaged over the outputs that have any;
-            NaN, with an ``UndefinedMetricWarning``, if none has.
+            R^2 of each output over its own known rows, averaged over the outputs that have at
+            least two; NaN, with an ``UndefinedMetricWarning``, if none has.
+
+        Raises
+        ------
+        NotFittedError
+            If neither ``fit`` nor ``partial_fit`` has been called.
+        ValueError
+            If the input is invalid.
 
         Examples
         --------
@@ -572,6 +582,7 @@ class BaseRecurrentRegressor(
             )
         _refuse_huge(value, "weights_")
         self._weights = value
+        self._weights_replaced()
 
     def _predict_rows(self, rows, starts, state):
         """Predictions in the user's units, for checked rows; moves ``state``."""
@@ -582,7 +593,7 @@ class BaseRecurrentRegressor(
         if self._statistics is None:
             return self._run(rows, starts, state)
         scaled = np.empty_like(rows)
-        scaling.standardize(self._statistics[0], rows, scaled)
+        scaling.standardize(self._statistics[0], rows, True, scaled)
         predictions = self._run(scaled, starts, state)
         scaling.restore(self._statistics[1], predictions)
         return predictions
@@ -595,8 +606,8 @@ class BaseRecurrentRegressor(
         if self._statistics is None:
             return rows, targets
         scaled_rows, scaled_targets = np.empty_like(rows), np.empty_like(targets)
-        scaling.standardize(self._statistics[0], rows, scaled_rows)
-        scaling.standardize(self._statistics[1], targets, scaled_targets)
+        scaling.standardize(self._statistics[0], rows, True, scaled_rows)
+        scaling.standardize(self._statistics[1], targets, False, scaled_targets)
         return scaled_rows, scaled_targets
 
     def _freeze_statistics(self, rows, targets):
@@ -635,6 +646,7 @@ class BaseRecurrentRegressor(
             and y.size == len(X) * self.n_outputs_
             and len(y) == len(X)
             and y.flags.carray
+            and scaling.known_rows(y.reshape(len(y), -1)) >= 0
         )
 
     def _continuing(self, n_rows):
@@ -685,7 +697,8 @@ class BaseRecurrentRegressor(
         if sequence_id is None:
             return starts, None
         # a list may mix 1 and "1", which an array of text would not tell apart
-        ids = np.asarray(sequence_id, dtype=object if isinstance(sequence_id, list) else None)
+        is_list = isinstance(sequence_id, list | tuple)
+        ids = np.asarray(sequence_id, dtype=object if is_list else None)
         if ids.ndim != 1 or len(ids) != n_rows:
             raise ValueError(
                 f"sequence_id must have one entry per row of X, shape ({n_rows},); "
@@ -705,10 +718,16 @@ class BaseRecurrentRegressor(
         return starts, ids
 
     def _split(self, given):
-        """First held-out row for early stopping: the start of a sequence if there are several."""
+        """First held-out row for early stopping.
+
+        It starts a sequence if that holds out between half and twice the asked number of rows.
+        """
         n_rows = len(given.rows)
-        split = min(max(round(n_rows * (1 - self.validation_fraction)), 1), n_rows - 1)
-        boundaries = np.flatnonzero(given.starts)[1:]
+        asked = np.clip(round(n_rows * self.validation_fraction), 1, max(n_rows - 1, 1))
+        split = n_rows - asked
+        boundaries = np.flatnonzero(given.starts)
+        held_out = n_rows - boundaries
+        boundaries = boundaries[(held_out >= asked / 2) & (held_out <= asked * 2)]
         if len(boundaries):
             split = boundaries[np.argmin(np.abs(boundaries - split))]
         if split < 1 or np.isfinite(given.targets[split:]).sum(axis=0).max(initial=0) < 2:
@@ -780,16 +799,32 @@ def _unchanged_on_error(estimator):
         raise
 
 
-@cache
-def _blas():
-    return ThreadpoolController()  # a dependency of scikit-learn's; finding the libraries is slow
+class _OneBlasThread:
+    """Matrix products in one thread: with more, the last bits depend on how many.
+
+    The limit is the whole process's, so threads that overlap share one limit: the first sets it,
+    the last lifts it.
+    """
+
+    def __init__(self):
+        self._lock, self._users, self._controller = threading.Lock(), 0, None
+
+    def __enter__(self):
+        with self._lock:
+            if self._controller is None:  # finding the libraries is slow
+                self._controller = ThreadpoolController()
+            if self._users == 0:
+                self._limit = self._controller.limit(limits=1, user_api="blas")
+            self._users += 1
+
+    def __exit__(self, *_):
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._limit.restore_original_limits()
 
 
-@contextmanager
-def one_blas_thread():
-    """Matrix products in one thread: with more, the last bits depend on how many."""
-    with _blas().limit(limits=1, user_api="blas"):
-        yield
+one_blas_thread = _OneBlasThread()
 
 
 def _pieces(n_rows):

@@ -22,8 +22,9 @@ class Epochs:
         self._without_improvement = 0
         self._stopped = False
         estimator.validation_scores_ = [] if self._holds_out else None
+        estimator.n_iter_, estimator.loss_curve_ = 0, []
         self.validation_score = None  # of the weights judged last
-        self.judge()  # so that training never ends worse than it began
+        self._task = None  # of the epoch under way
 
     @property
     def _holds_out(self):
@@ -42,11 +43,11 @@ class Epochs:
         return True
 
     def end(self, explosions=0):
-        """Judge the weights as they now are, and decide whether to go on."""
+        """Judge the weights as they now are and decide whether to go on; returns if improved."""
         estimator = self.estimator
+        improved = self.judge()
         estimator.n_iter_ += 1
         estimator.t_ += scaling.known_rows(self.Y[: self.split])
-        improved = self.judge()
         estimator.loss_curve_.append(estimator.loss_)
         if self._holds_out:
             estimator.validation_scores_.append(self.validation_score)
@@ -63,6 +64,7 @@ class Epochs:
             or self.exploded
             or self._without_improvement >= estimator.n_iter_no_change
         )
+        return improved
 
     def judge(self):
         """Run the frozen network over all rows; returns whether it improved by ``tol``."""
@@ -91,6 +93,7 @@ class Epochs:
 
     def restore_best(self):
         self.estimator._weights[:], self.estimator.state_[:] = self.best
+        self.estimator._weights_replaced()
 
     def _report(self):
         estimator = self.estimator
@@ -109,14 +112,16 @@ def _half_mean_square(errors):
 
 
 def r2_of_known(targets, predictions, sample_weight=None):
-    """R^2 of each output over its known rows, averaged over outputs that have any."""
+    """R^2 of each output over its known rows, averaged over outputs that have two or more."""
     scores = []
     for target, prediction in zip(targets.T, predictions.T, strict=True):
         known = ~np.isnan(target)
-        if known.any():
+        if known.sum() >= 2:
             weight = None if sample_weight is None else sample_weight[known]
             scores.append(r2_score(target[known], prediction[known], sample_weight=weight))
     if not scores:
-        warnings.warn("R^2 is not defined without any known target.", UndefinedMetricWarning, 3)
+        warnings.warn(
+            "R^2 is not defined with less than two known targets.", UndefinedMetricWarning, 3
+        )
         return float("nan")
     return float(np.mean(scores))

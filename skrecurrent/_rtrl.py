@@ -17,7 +17,8 @@ _OUTPUT_PRIOR, _HIDDEN_PRIOR = 100.0, 0.03
 
 _BIAS_SCALE = 0.1
 
-# From this many units on the matrix products are large enough for BLAS to split them over threads.
+# From this many units on the matrix products at a block's end are large enough for BLAS to split
+# them over threads.
 _THREADED_UNITS = 48
 
 
@@ -40,7 +41,7 @@ class RTRLRegressor(BaseRecurrentRegressor):
     Parameters
     ----------
     n_hidden : int, default=20
-        Number of hidden units. Time per row grows with the cube of it, memory too (see Notes).
+        Number of hidden units. Time per row grows with the cube of it (see Notes).
 
     solver : {"dekf", "sgd", "adam"}, default="dekf"
         How the exact gradient of a row changes the weights:
@@ -116,8 +117,8 @@ class RTRLRegressor(BaseRecurrentRegressor):
     Attributes
     ----------
     weights_ : ndarray of shape (n, n + n_features + 1)
-        All weights; columns are units, inputs, bias, and output units come first. Assigning to it
-        changes the network.
+        All weights; columns are units, inputs, bias, and output units come first. Assigning an
+        array to it changes the network.
 
     state_ : ndarray of shape (n,)
         x after the last row that was fitted or learned, zero at rest.
@@ -126,7 +127,7 @@ class RTRLRegressor(BaseRecurrentRegressor):
         Number of epochs of ``fit``.
 
     t_ : int
-        Number of rows with a known target that were learned, each as often as it was.
+        Number of rows with a known target that were learned from, each as often as it was.
 
     loss_curve_ : list of float
         After each epoch, half the mean squared error of the frozen network over the training rows,
@@ -160,8 +161,9 @@ class RTRLRegressor(BaseRecurrentRegressor):
     Notes
     -----
     The gradient is computed by Schmidhuber's blocks [3]_ in O(n^3) operations per row, where the
-    plain recursion of [1]_ needs O(n^4); the result is the same to rounding. Memory does not depend
-    on the number of rows. With one feature and one output, in megabytes:
+    plain recursion of [1]_ needs O(n^4); the result is the same to rounding. Memory is O(n^2 q)
+    with q = n + n_features + 1 and does not depend on the number of rows. With one feature and one
+    output, in megabytes:
 
     ========  =====  =====  =====  =====  =====  =====
     n_hidden     10     20     50    100    200    400
@@ -180,8 +182,8 @@ class RTRLRegressor(BaseRecurrentRegressor):
 
     scikit-learn has no tag for rows whose order matters. The estimator therefore sets the tag
     ``non_deterministic`` while ``stateful=True``, which turns off the two common checks that
-    contradict recurrence. It is deterministic for a given `random_state`, and all checks pass with
-    ``stateful=False``.
+    contradict recurrence (and one more, which passes). It is deterministic for a given
+    `random_state`, and all checks pass with ``stateful=False``.
 
     On short, noisy and nearly linear series ridge regression on lagged values is often as good or
     better; compare before you use a recurrent network there.
@@ -349,9 +351,13 @@ class RTRLRegressor(BaseRecurrentRegressor):
         self._memory = (
             rtrl.new_block(n, q, n_outputs, rtrl.block_length(n), self.train_hidden),
             self._new_optimizer(n if self.train_hidden else n_outputs, q, n_outputs),
-            rtrl.new_guard(self._weights),
+            rtrl.Guard(np.empty((n, q)), np.empty((n, q)), np.empty(3)),
         )
+        self._weights_replaced()
         return np.zeros(n)
+
+    def _weights_replaced(self):
+        rtrl.trust(self._memory[2], self._weights)
 
     def _new_optimizer(self, n_rows, q, n_outputs):
         used = {name: np.zeros((0, 0)) for name in ("velocity", "second_moment", "prior")}
@@ -359,7 +365,8 @@ class RTRLRegressor(BaseRecurrentRegressor):
         if self.solver == "dekf":
             used["prior"] = np.full((n_rows, q), _HIDDEN_PRIOR)
             used["prior"][:n_outputs] = _OUTPUT_PRIOR
-            covariance = np.stack([np.diag(variances) for variances in used["prior"]])
+            covariance = np.zeros((n_rows, q, q))
+            covariance[:, np.arange(q), np.arange(q)] = used["prior"]
         else:
             used["velocity"] = np.zeros((n_rows, q))
             if self.solver == "adam":
@@ -376,9 +383,11 @@ class RTRLRegressor(BaseRecurrentRegressor):
 
     def _learn(self, X, Y, starts):
         arguments = (self._net, *self._memory, self._weights, self.state_, X, Y, starts)
-        if len(self._weights) < _THREADED_UNITS:
+        block = self._memory[0]
+        ends_a_block = block.position[0] + len(X) >= len(block.J)
+        if len(self._weights) < _THREADED_UNITS or not ends_a_block:
             return rtrl.learn(*arguments)
-        with one_blas_thread():
+        with one_blas_thread:
             return rtrl.learn(*arguments)
 
     def _run(self, X, starts, state):

@@ -5,6 +5,7 @@ import pickle
 import signal
 import threading
 import time
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -13,8 +14,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
+from threadpoolctl import threadpool_info
 
 from skrecurrent import RTRLRegressor, _base
+from skrecurrent._epochs import Epochs
 from skrecurrent.datasets import make_mackey_glass, make_narma, make_roessler
 from tests.common import ESTIMATORS, assert_same, make_rows
 
@@ -84,8 +87,8 @@ def test_early_stopping_never_trains_on_the_held_out_rows(estimator):
     other = y.copy()
     other[120:] += 100 * np.sin(np.arange(30))
     estimator.set_params(early_stopping=True, validation_fraction=0.2, max_iter=1)
-    weights = clone(estimator).fit(X, y).weights_
-    assert_array_equal(estimator.fit(X, other).weights_, weights)
+    losses = clone(estimator).fit(X, y).loss_curve_
+    assert estimator.fit(X, other).loss_curve_ == losses
 
 
 def test_early_stopping_holds_out_whole_sequences(estimator):
@@ -95,8 +98,27 @@ def test_early_stopping_holds_out_whole_sequences(estimator):
     changed[120:] += 100 * np.sin(np.arange(30))
     # a tenth of 150 rows would start in the middle of the last sequence
     estimator.set_params(early_stopping=True, validation_fraction=0.1, max_iter=1)
-    weights = clone(estimator).fit(X, y, sequence_id=ids).weights_
-    assert_array_equal(estimator.fit(X, changed, sequence_id=ids).weights_, weights)
+    losses = clone(estimator).fit(X, y, sequence_id=ids).loss_curve_
+    assert estimator.fit(X, changed, sequence_id=ids).loss_curve_ == losses
+
+
+def test_early_stopping_cuts_a_sequence_rather_than_hold_out_far_more_than_asked(estimator):
+    X, y = make_rows(200)
+    ids = np.repeat([0, 1], [10, 190])
+    changed = y.copy()
+    changed[180:] += 100 * np.sin(np.arange(20))
+    estimator.set_params(early_stopping=True, validation_fraction=0.1, max_iter=1)
+    losses = clone(estimator).fit(X, y, sequence_id=ids).loss_curve_
+    assert clone(estimator).fit(X, changed, sequence_id=ids).loss_curve_ == losses
+    changed[170:180] += 1
+    assert estimator.fit(X, changed, sequence_id=ids).loss_curve_ != losses
+
+
+def test_early_stopping_judges_outputs_that_have_held_out_targets(estimator):
+    X, Y = make_rows(100, n_outputs=2)
+    Y[91:, 1] = np.nan
+    estimator.set_params(early_stopping=True).fit(X, Y)
+    assert np.isfinite(estimator.validation_scores_).all()
 
 
 def test_without_early_stopping_there_are_no_validation_scores(estimator):
@@ -126,6 +148,13 @@ def test_warm_start_continues_and_fit_alone_starts_anew(estimator):
         losses.append(estimator.best_loss_)
     assert np.all(np.diff(losses) <= 0)
     assert estimator.n_iter_ == 1
+
+
+def test_warm_start_answers_in_the_shape_of_its_targets(estimator):
+    X, y = make_rows(60)
+    estimator.set_params(warm_start=True).fit(X, y).fit(X, y[:, None])
+    assert estimator.predict(X).shape == (60, 1)
+    assert estimator.fit(X, y).predict(X).shape == (60,)
 
 
 def test_warm_start_with_another_size_is_refused(estimator):
@@ -200,6 +229,52 @@ def test_a_stream_that_explodes_does_so_alike_in_any_chunking():
     assert_same(pieces, whole)
 
 
+def glitch(X):
+    X = X.copy()
+    X[len(X) // 2] = 1e6
+    return X
+
+
+def test_advance_learns_nothing_and_so_cannot_explode():
+    """Rows without targets change the state only, whatever their inputs."""
+    X, y = make_rows(100)
+    estimator = RTRLRegressor(5, dt=0.5, random_state=0).fit(X, y)
+    weights, covariances = estimator.weights_.copy(), estimator._memory[1].covariance.copy()
+    estimator.advance(glitch(X))
+    assert_array_equal(estimator.weights_, weights)
+    assert_array_equal(estimator._memory[1].covariance, covariances)
+
+
+@pytest.mark.parametrize("how", ["assigned", "fitted"])
+def test_after_an_explosion_weights_that_were_not_learned_in_the_stream_come_back(how):
+    X, y = make_rows(100)
+    estimator = RTRLRegressor(5, solver="sgd", learning_rate_init=1e-4, random_state=0)
+    estimator.fit(X, y)
+    if how == "assigned":
+        estimator.weights_ = estimator.weights_ / 2
+    weights = estimator.weights_.copy()
+    with pytest.warns(ConvergenceWarning, match="exploded"):
+        estimator.partial_fit(X[:3], y[:3]).partial_fit(np.full((1, 2), 1e9), [0.0])
+    assert_array_equal(estimator.weights_, weights)
+
+
+def test_large_predictions_of_assigned_weights_are_no_explosion():
+    X, y = make_rows(60)
+    estimator = RTRLRegressor(4, standardize=False, random_state=0).partial_fit(X[:1], [np.nan])
+    weights = estimator.weights_.copy()
+    weights[0, -1] = 1000.0
+    estimator.weights_ = weights
+    estimator.partial_fit(X, y)
+    assert np.abs(estimator.predict(X)).max() < 100
+
+
+def test_raw_units_may_be_large_when_training_continues():
+    X, y = make_rows(100)
+    estimator = RTRLRegressor(4, standardize=False, random_state=0).fit(X, y * 1e4)
+    gap = np.r_[np.nan, y[1:] * 1e4]
+    assert estimator.set_params(warm_start=True).fit(X, gap).n_iter_ > 1
+
+
 def test_outliers_are_no_explosion():
     X, y = make_rows(500)
     y[250] = 1e4
@@ -231,6 +306,47 @@ class InterruptInEpoch:
     def interrupt(self):
         self.sent = time.perf_counter()
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_before_the_first_epoch_leaves_a_fitted_net(monkeypatch):
+    X, y = make_rows(60)
+    judge = Epochs.judge
+    interrupts = iter([KeyboardInterrupt])
+
+    def interrupted(self):
+        for interrupt in interrupts:
+            raise interrupt
+        return judge(self)
+
+    monkeypatch.setattr(Epochs, "judge", interrupted)
+    with pytest.warns(UserWarning, match="interrupted"):
+        estimator = RTRLRegressor(4, random_state=0).fit(X, y)
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == 0
+    assert np.isfinite(estimator.predict(X)).all()
+
+
+def test_ctrl_c_in_a_stream_keeps_count_of_what_was_learned(monkeypatch):
+    X, y = make_rows(120)
+    ids = np.repeat(["a", "b"], [70, 50])
+    estimator = RTRLRegressor(4, random_state=0)
+    estimator.partial_fit(X[:4], y[:4], sequence_id=ids[:4])
+    learn = RTRLRegressor._learn_piece
+    pieces = iter([learn, learn])
+
+    def interrupted(self, *args):
+        for piece in pieces:
+            return piece(self, *args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RTRLRegressor, "_learn_piece", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.partial_fit(X[4:], y[4:], sequence_id=ids[4:])
+    monkeypatch.undo()
+    learned = estimator.t_
+    assert 4 < learned < 70
+    estimator.partial_fit(X[learned:], y[learned:], sequence_id=ids[learned:])
+    whole = RTRLRegressor(4, random_state=0).partial_fit(X, y, sequence_id=ids)
+    assert_same(estimator, whole)
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
@@ -279,8 +395,26 @@ def test_the_documented_memory_is_what_is_needed(solver):
 
 
 @pytest.mark.parametrize("solver", ["sgd", "dekf"])
-def test_memory_needed_is_what_is_allocated(solver):
+def test_memory_needed_is_the_peak_of_what_is_allocated(solver):
     X, y = make_rows(30)
-    estimator = RTRLRegressor(30, solver=solver, max_iter=1, random_state=0).fit(X, y)
-    needed = estimator._memory_needed(2, 1)
-    assert 0.6 < len(pickle.dumps(estimator)) / needed < 1.1
+    estimator = RTRLRegressor(60, solver=solver, max_iter=1, random_state=0).fit(X, y)
+    del estimator._memory
+    tracemalloc.start()
+    estimator.fit(X, y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert 0.8 < peak / estimator._memory_needed(2, 1) < 1.15
+
+
+def test_threads_that_learn_at_once_leave_blas_as_they_found_it():
+    X, y = make_rows(40)
+    before = [(pool["filepath"], pool["num_threads"]) for pool in threadpool_info()]
+    threads = [
+        threading.Thread(target=RTRLRegressor(50, random_state=k).partial_fit, args=(X, y))
+        for k in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [(pool["filepath"], pool["num_threads"]) for pool in threadpool_info()] == before

@@ -111,3 +111,14 @@ def test_standardize_false_hands_the_values_through():
     automatic = clone(raw).set_params(standardize=True).fit(X, y)
     assert_allclose(by_hand.weights_, automatic.weights_, rtol=0, atol=1e-8)
     assert not np.allclose(raw.weights_, automatic.weights_, atol=1e-3)
+
+
+def test_targets_are_not_bounded_where_the_loss_is_computed():
+    X, y = make_rows(50)
+    estimator = RTRLRegressor(3, random_state=0).partial_fit(X, y)
+    y[20] = 1e6
+    scale = np.sqrt(
+        estimator._statistics[1][scaling.SQUARES, 0] / estimator._statistics[1][scaling.COUNT, 0]
+    )
+    loss, _ = estimator.loss_gradient(X, y)
+    assert_allclose(loss, (1e6 / scale) ** 2 / 2, rtol=1e-3)

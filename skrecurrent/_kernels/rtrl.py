@@ -34,11 +34,15 @@ _ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 # DEKF: the measurement noise is _NOISE_FACTOR times the running variance of the innovation, which
 # forgets at _NOISE_RATE and counts an outlier as at most _OUTLIER variances. That lets the filter
-# adapt; a covariance that forgets (by .999 per row) would diverge.
+# adapt; a covariance that forgets (by .999 per row) would diverge. _PROCESS_NOISE is added to the
+# covariances' diagonals at every update: far too little to matter for learning, and enough to keep
+# them positive definite in directions that a long stream has pinned down to rounding.
 _NOISE_FACTOR, _NOISE_RATE, _OUTLIER, _NOISE_FLOOR = 3.0, 0.01, 10.0, 1e-10
+_PROCESS_NOISE = 1e-12
 
-# A prediction this many times the largest target so far is an explosion. Weights are good once all
-# predictions of the next n rows have kept below the second limit; a net that learns stays below 3.
+# A prediction this many times the largest target is an explosion. Weights are good once the
+# predictions of the next n learned rows have kept below the second limit; a net that learns stays
+# below 3.
 _EXPLODED, _GOOD = 100.0, 10.0
 
 
@@ -81,12 +85,14 @@ class Guard(NamedTuple):
 
     good: np.ndarray  # (n, q)
     candidate: np.ndarray  # (n, q), good if the rows after them go well
-    limits: np.ndarray  # (3,): largest |target|, largest |prediction| since, rows since
+    limits: np.ndarray  # (3,): largest |target|, largest |prediction| since, learned rows since
 
 
-def new_guard(W):
-    """Trust the initial weights; targets are taken to be of order one at least."""
-    return Guard(W.copy(), W.copy(), np.array([1.0, 0.0, 0.0]))
+def trust(guard, W):
+    """Weights that did not come from learning are good, whatever they predict."""
+    guard.good[:] = W
+    guard.candidate[:] = W
+    guard.limits[:] = 0.0
 
 
 def new_block(n, q, n_outputs, length, train_hidden):
@@ -359,13 +365,16 @@ def _dekf(covariances, noises, output, innovation, G, gain, change):
             S += s * G[r, a]
             # what the outputs before this one have already moved in this row
             unexplained -= G[r, a] * change[r, a]
+    root = np.sqrt(S)
     for r in range(rows):
         covariance = covariances[r]
         for a in range(q):
-            scaled = gain[r, a] / S
-            change[r, a] += scaled * unexplained
+            gain[r, a] /= root  # u, for P -= u u' keeps every bit of the symmetry
+            change[r, a] += gain[r, a] * unexplained / root
+        for a in range(q):
             for c in range(q):
-                covariance[a, c] -= scaled * gain[r, c]
+                covariance[a, c] -= gain[r, a] * gain[r, c]
+            covariance[a, a] += _PROCESS_NOISE
     squared = min(innovation * innovation, _OUTLIER * noise)
     noises[output] = max(noise + _NOISE_RATE * (squared - noise), _NOISE_FLOOR)
 
@@ -387,16 +396,27 @@ def _seed(solver, o, x, Y, k, seed):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _exploded(limits, w, x, Y, k):
-    """Whether predictions or learned weights have exploded; keeps account of the largest."""
-    size = 0.0
+def _exploded(limits, W, rows, Psi, j, x, Y, k):
+    """Whether predictions or learned weights have exploded; keeps account of the largest.
+
+    Both the prediction and what the changed weights would have predicted instead.
+    """
+    size = total = 0.0
+    first = limits[0] == 0.0
+    limits[0] = max(limits[0], 1.0)
     for o in range(Y.shape[1]):
         size = max(size, abs(x[o]))
         if not np.isnan(Y[k, o]):
             limits[0] = max(limits[0], abs(Y[k, o]))
-    total = size
-    for i in range(len(w)):
-        total += abs(w[i])
+    if first:  # predicted by weights that nothing was learned into yet
+        limits[0] = max(limits[0], size)
+    for r in range(rows):
+        changed = 0.0
+        for c in range(W.shape[1]):
+            total += abs(W[r, c])
+            changed += W[r, c] * Psi[j, c]
+        if r < Y.shape[1]:
+            size = max(size, abs(changed))
     limits[1] = max(limits[1], size)
     # written so that NaN, which compares false with everything, counts as exploded
     return not (total < np.inf and size <= _EXPLODED * limits[0])
@@ -472,9 +492,11 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
         else:
             _follow(net, trace, Psi)
         delta[:] = 0.0
+        learned = False
         for o in range(n_outputs if solver == DEKF else 1):  # the filter takes them one by one
             if not _seed(solver, o, x, Y, k, seed):
                 continue
+            learned = True
             if K:
                 _gradient(net, P, J, Phi, Psi, C, position, seed, Lam, G)
             else:
@@ -487,13 +509,13 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
                 _dekf(covariance, noise, o, Y[k, o] - x[o], G, gain, change)
         if solver == DEKF:
             w += delta
-        if _exploded(limits, w, x, Y, k):
+        if learned and _exploded(limits, W, rows, Psi, j, x, Y, k):
             _recover(optimizer, guard, W, x, block)
             f[:] = 0.0
             explosions += 1
             continue
-        limits[2] += 1
-        if limits[2] == n:
+        limits[2] += learned
+        if learned and limits[2] == n:
             _remember(guard, W)
         if K:
             position[0] += 1

@@ -84,11 +84,13 @@ def absorb(statistics, values, freeze_after, out):
 
 
 @njit(cache=True, nogil=True)
-def standardize(statistics, values, out):
-    """Standardise rows by the statistics as they are, within what ``absorb`` could have given."""
+def standardize(statistics, values, bounded, out):
+    """Standardise rows by the statistics as they are; if bounded, as far as ``absorb`` could go."""
     for c in range(values.shape[1]):
         scale = _scale(statistics, c)
-        bound = np.inf if statistics[FROZEN, c] else np.sqrt(statistics[COUNT, c])
+        bound = np.inf
+        if bounded and not statistics[FROZEN, c]:
+            bound = np.sqrt(statistics[COUNT, c])
         for k in range(len(values)):
             z = (values[k, c] - statistics[MEAN, c]) / scale
             out[k, c] = min(max(z, -bound), bound)

@@ -95,7 +95,7 @@ class Adam:
 class DEKF:
     """Node-decoupled extended Kalman filter (Puskorius & Feldkamp 1994), one output after another.
 
-    R = 3 v with v the running variance of the innovation.
+    R = 3 v with v the running variance of the innovation; process noise 1e-12.
     """
 
     def __init__(self, net, prior):
@@ -112,6 +112,7 @@ class DEKF:
             S = 3.0 * self.v[o] + np.sum(g * Pg)
             change += Pg / S * (-error[o] - np.sum(g * change))
             self.P -= np.einsum("ra,rc->rac", Pg, Pg) / S
+            self.P += 1e-12 * np.eye(self.P.shape[1])
             self.v[o] += 0.01 * (min(error[o] ** 2, 10 * self.v[o]) - self.v[o])
             self.v[o] = max(self.v[o], 1e-10)
         self.net.W[self.net.trained] += change
