@@ -57,6 +57,18 @@ def randomised(estimator, X, Y, rng):
     return estimator
 
 
+def assert_learns_as_plain_rtrl(estimator, X, Y, ids):
+    """Row by row the same weights, and the same state in the end; returns the trajectory."""
+    net, rule = reference_twin(estimator, X, Y)
+    starts = np.r_[True, ids[1:] != ids[:-1]]
+    _, expected = reference.train(net, rule, X, Y.reshape(len(Y), -1), starts)
+    for k in range(len(X)):
+        estimator.partial_fit(X[k : k + 1], Y[k : k + 1], sequence_id=ids[k : k + 1])
+        assert_allclose(estimator.weights_, expected[k], rtol=0, atol=1e-10)
+    assert_allclose(estimator.state_, net.x, rtol=0, atol=1e-10)
+    return expected
+
+
 @pytest.mark.parametrize("solver", ["sgd", "adam", "dekf"])
 @pytest.mark.parametrize("update_order", ["synchronous", "hidden-first"])
 @pytest.mark.parametrize("case", CASES)
@@ -77,13 +89,7 @@ def test_weight_trajectory_is_that_of_plain_rtrl(case, update_order, solver):
         random_state=seed,
     )
     estimator = randomised(estimator, X, Y, np.random.default_rng(seed))
-    net, rule = reference_twin(estimator, X, Y)
-    starts = np.r_[True, ids[1:] != ids[:-1]]
-    _, expected = reference.train(net, rule, X, Y.reshape(len(Y), -1), starts)
-    for k in range(len(X)):
-        estimator.partial_fit(X[k : k + 1], Y[k : k + 1], sequence_id=ids[k : k + 1])
-        assert_allclose(estimator.weights_, expected[k], rtol=0, atol=1e-10)
-    assert_allclose(estimator.state_, net.x, rtol=0, atol=1e-10)
+    expected = assert_learns_as_plain_rtrl(estimator, X, Y, ids)
     assert not np.allclose(expected[0], expected[-1], atol=1e-3)
 
 
@@ -114,12 +120,7 @@ def test_every_block_length_gives_the_weights_of_plain_rtrl(length, monkeypatch)
     for _ in range(6):
         estimator, X, Y, ids = random_case(rng)
         estimator = randomised(estimator, X, Y, rng)
-        net, rule = reference_twin(estimator, X, Y)
-        starts = np.r_[True, ids[1:] != ids[:-1]]
-        _, expected = reference.train(net, rule, X, Y.reshape(len(Y), -1), starts)
-        for k in range(len(X)):
-            estimator.partial_fit(X[k : k + 1], Y[k : k + 1], sequence_id=ids[k : k + 1])
-            assert_allclose(estimator.weights_, expected[k], rtol=0, atol=1e-10)
+        assert_learns_as_plain_rtrl(estimator, X, Y, ids)
 
 
 @pytest.mark.parametrize("n_hidden", [12, 40])

@@ -396,7 +396,7 @@ def _seed(solver, o, x, Y, k, seed):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _exploded(limits, W, rows, Psi, j, x, Y, k):
+def _exploded(limits, W, w, Psi, j, x, Y, k):
     """Whether predictions or learned weights have exploded; keeps account of the largest.
 
     Both the prediction and what the changed weights would have predicted instead.
@@ -410,13 +410,13 @@ def _exploded(limits, W, rows, Psi, j, x, Y, k):
             limits[0] = max(limits[0], abs(Y[k, o]))
     if first:  # predicted by weights that nothing was learned into yet
         limits[0] = max(limits[0], size)
-    for r in range(rows):
+    for o in range(Y.shape[1]):
         changed = 0.0
         for c in range(W.shape[1]):
-            total += abs(W[r, c])
-            changed += W[r, c] * Psi[j, c]
-        if r < Y.shape[1]:
-            size = max(size, abs(changed))
+            changed += W[o, c] * Psi[j, c]
+        size = max(size, abs(changed))
+    for i in range(len(w)):
+        total += abs(w[i])
     limits[1] = max(limits[1], size)
     # written so that NaN, which compares false with everything, counts as exploded
     return not (total < np.inf and size <= _EXPLODED * limits[0])
@@ -509,7 +509,7 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
                 _dekf(covariance, noise, o, Y[k, o] - x[o], G, gain, change)
         if solver == DEKF:
             w += delta
-        if learned and _exploded(limits, W, rows, Psi, j, x, Y, k):
+        if learned and _exploded(limits, W, w, Psi, j, x, Y, k):
             _recover(optimizer, guard, W, x, block)
             f[:] = 0.0
             explosions += 1
