@@ -26,7 +26,7 @@ def estimator_fixture(request):
 def half_mean_square(estimator, X, y, **kwargs):
     """The training loss as documented, in the units in which the network works."""
     predictions = estimator.reset_state().predict(X, **kwargs)
-    scale = np.nanstd(y, axis=0) if estimator.standardize else 1.0
+    scale = np.nanstd(y, axis=0) / estimator._target_unit if estimator.standardize else 1.0
     return np.nanmean(((predictions - y) / scale) ** 2) / 2
 
 
