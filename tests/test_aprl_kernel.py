@@ -81,8 +81,9 @@ def test_literal_is_the_printed_algorithm(case, update_order):
     estimator, net, X, Y = example(case, update_order, algorithm="literal")
     _, history = reference.online(net, estimator.weights_, X, Y, STARTS, 1.0, EPS)
     trajectory = learn_by_rows(estimator, X, Y)
-    for k, (W, _, V_inv, _) in enumerate(history):
+    for k, (W, _, _, _) in enumerate(history):
         assert_allclose(trajectory[k], W, rtol=0, atol=1e-9)
+    V_inv = history[-1][2]
     for of_rows, expected in zip(full_inverses(estimator), (V_inv[0], V_inv[-1])):
         assert_allclose(of_rows, expected, rtol=0, atol=1e-9 / EPS)
     assert not np.allclose(trajectory[0], trajectory[-1], atol=1e-3)
@@ -161,9 +162,7 @@ def test_with_learning_rate_1_output_rows_are_recursive_least_squares():
 def test_weights_are_the_initial_ones_plus_B_times_the_inverse_of_V(case, update_order):
     """W(k) = W(0) + (eta / dt) B(k) V^-1(k), with B and V from the printed sums."""
     eta = 0.7
-    estimator, net, X, Y = example(
-        case, update_order, algorithm="literal", learning_rate_init=eta
-    )
+    estimator, net, X, Y = example(case, update_order, algorithm="literal", learning_rate_init=eta)
     W_0 = estimator.weights_.copy()
     trajectory = learn_by_rows(estimator, X, Y)
     _, history = reference.online(net, W_0, X, Y, STARTS, eta, EPS)

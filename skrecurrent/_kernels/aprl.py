@@ -68,7 +68,7 @@ class Batch(NamedTuple):
     """What batch learning carries from row to row."""
 
     V: np.ndarray  # (1 or 2, q, q) lower triangles, eq. (8)
-    B: np.ndarray  # (2 n_outputs, q) eq. (9) divided by dt; internal rows are W_io times the 2nd half
+    B: np.ndarray  # (2 n_outputs, q) eq. (9) / dt; internal rows are W_io times its 2nd half
     e: np.ndarray  # (n_outputs,) errors of the row before
     rows: np.ndarray  # (1,) int, rows in B
 
@@ -299,7 +299,7 @@ def _change_outputs(dt, eta, literal, W, W_0, psi, errors, e, D_e, gain, innovat
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def _change_internal(rate, literal, G, G_phi, D_e, gain, innovations):
-    """Step 3 for all internal rows at once: W_io(k) is W_io(0) (I + G_o), gamma_i / dt is W_io D e."""
+    """Step 3 for all internal rows: W_io(k) is W_io(0) (I + G_o), gamma_i / dt is W_io D e."""
     n_outputs = len(D_e)
     for o in range(n_outputs):
         innovations[o] = rate * (D_e[o] + _dot(G, o, D_e))

@@ -9,8 +9,8 @@ import numpy as np
 from numba import njit
 
 # Known values so far; how many of them since the column was constant; their mean and sum of squared
-# deviations (Welford); whether all this is frozen; what a standard deviation becomes in the units of
-# the network.
+# deviations (Welford); whether all this is frozen; what a standard deviation becomes in the units
+# of the network.
 COUNT, VARIED, MEAN, SQUARES, FROZEN, UNIT = range(6)
 
 # Values beyond this are refused: their squares would overflow in the sums.

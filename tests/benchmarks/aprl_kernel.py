@@ -1,4 +1,4 @@
-"""The APRL kernel per learned row: against a naive kernel, its floor, and reservoirpy's ESN + RLS."""
+"""The APRL kernel per learned row, beside a naive one, its floor, and reservoirpy's ESN + RLS."""
 
 import numpy as np
 from numba import njit
@@ -13,7 +13,7 @@ N_FEATURES, REPEATS = 1, 9
 def naive_aprl(W, W_0, V_inv, x, e, X, y, dt, eta):
     """Online steps 1-4 with all of V^-1, W and W(0) in every step; one output, synchronous."""
     n, q = W.shape
-    phi, h, a, innovation = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
+    phi, h, innovation = np.empty(q), np.empty(q), np.empty(n)
     for k in range(len(X)):
         phi[:n] = np.tanh(x)
         phi[n : q - 1] = X[k]

@@ -5,6 +5,7 @@ The network is x(k) = (1 - dt) x(k-1) + dt W phi(k-1) with phi = [tanh x; u; 1],
 one Euler step per unit. The state starts at rest, which stands in for the random x(0) of step 1.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -66,18 +67,14 @@ def online(net, W, X, Y, starts, eta, eps):
         if first:
             first = False
             B = g[:, None] * read
-            V_inv = [
-                np.eye(q) / eps - np.outer(r, r) / (eps**2 + eps * (r @ r)) for r in read
-            ]
+            V_inv = [np.eye(q) / eps - np.outer(r, r) / (eps**2 + eps * (r @ r)) for r in read]
             W = W + eta / net.dt[:, None] * np.array([B[i] @ V_inv[i] for i in rows])
         else:
             h = [V_inv[i] @ read[i] for i in rows]
             innovation = np.array([(g[i] - B[i] @ h[i]) / (1 + read[i] @ h[i]) for i in rows])
             W = W + (eta / net.dt * innovation)[:, None] * np.array(h)
             B = B + g[:, None] * read
-            V_inv = [
-                V_inv[i] - np.outer(h[i], h[i]) / (1 + read[i] @ h[i]) for i in rows
-            ]
+            V_inv = [V_inv[i] - np.outer(h[i], h[i]) / (1 + read[i] @ h[i]) for i in rows]
         history.append((W, B, V_inv, g))
     return np.array(predictions), history
 
@@ -140,9 +137,7 @@ def online_reduced(net, W, X, Y, starts, eta, eps):
         W[:o] += np.outer(of_outputs, gain[0])
         G += np.outer(of_G, gain[1])
         W[o:] = W_0[o:] + C @ G
-        V_inv = [
-            V - np.outer(V @ r, V @ r) / (1 + r @ V @ r) for V, r in zip(V_inv, (psi, phi))
-        ]
+        V_inv = [V - np.outer(V @ r, V @ r) / (1 + r @ V @ r) for V, r in zip(V_inv, (psi, phi))]
     return W, G
 
 
@@ -191,8 +186,8 @@ def batch(net, W, sequences, eta, eps):
     for X, Y in sequences:
         states = trajectory(net, W, X)
         e = np.array([error(net, x, target) for x, target in zip(states, Y)])
-        by_states = difference_jacobian(lambda s: constraint(net, W, X, s), states)
-        by_weights = difference_jacobian(lambda w: constraint(net, w, X, states), W)
+        by_states = difference_jacobian(partial(constraint, net, W, X), states)
+        by_weights = difference_jacobian(partial(constraint, net, X=X, states=states), W)
         learned = np.repeat(~np.isnan(Y).all(axis=1), len(W))
         right_side.append((eta * by_states @ e.ravel())[learned])
         of_weights.append(by_weights[learned])
