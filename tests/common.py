@@ -21,7 +21,9 @@ ESTIMATORS = {
     "aprl-literal": APRLRegressor(
         4, algorithm="literal", regularization=0.1, output_dt=None, max_iter=3, random_state=0
     ),
-    "aprl-batch": APRLRegressor(6, algorithm="batch", max_iter=3, random_state=0),
+    "aprl-batch": APRLRegressor(
+        6, algorithm="batch", regularization=0.01, max_iter=3, random_state=0
+    ),
     "aprl-forgetting": APRLRegressor(
         7,
         forgetting=0.99,

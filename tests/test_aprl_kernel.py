@@ -261,7 +261,12 @@ def stream(kind, n_rows, rng):
 def test_the_inverse_of_V_stays_positive_definite(kind, forgetting, update_order, rng):
     """A short version of tests/benchmarks/aprl_soak.py; forgetting has its trace bound."""
     estimator = APRLRegressor(
-        8, forgetting=forgetting, update_order=update_order, standardize=False, random_state=0
+        8,
+        forgetting=forgetting,
+        regularization=1e-3,
+        update_order=update_order,
+        standardize=False,
+        random_state=0,
     )
     X, y = stream(kind, 100_000, rng)
     bound = (8 + 3) / estimator.regularization
