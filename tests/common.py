@@ -17,7 +17,7 @@ ESTIMATORS = {
     ),
     "echo-state": RTRLRegressor(12, train_hidden=False, output_dt=0.8, max_iter=3, random_state=0),
     "raw-units": RTRLRegressor(4, standardize=False, max_iter=3, random_state=0),
-    "aprl": APRLRegressor(5, max_iter=3, random_state=0),
+    "aprl": APRLRegressor(5, regularization=1e-3, max_iter=3, random_state=0),
     "aprl-literal": APRLRegressor(
         4, algorithm="literal", regularization=0.1, output_dt=None, max_iter=3, random_state=0
     ),
