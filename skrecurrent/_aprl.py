@@ -20,7 +20,7 @@ _SPECTRAL_RADIUS, _BIAS_SCALE, _FEEDBACK_SCALE = 0.85, 0.3, 0.4
 _INTERNAL_RATE = 0.03
 
 # Epochs of ``fit`` that train output rows only, "online": errors of untrained output rows say
-# nothing that internal rows could use. With 4 instead of 2 errors are the same to a few percent.
+# nothing that internal rows could use. With 4 instead of 2 errors differ by 15 % either way.
 _WARM_UP_EPOCHS = 2
 
 # The regularization of ``fit`` and of a stream that nothing was fitted before. ``fit`` can afford
@@ -35,7 +35,7 @@ _FIT_REGULARIZATION, _STREAM_REGULARIZATION = 1e-8, 1e-3
 # one, whose weights the next epoch then starts from, and after an epoch that was better. The frozen
 # network runs on its own predictions, so that an epoch of small prediction errors may end in
 # weights that oscillate: on NARMA10 single epochs end with 1000 times the loss of their neighbours.
-# Shrinking it by 0.1 instead of 0.5 triples the worst error on Mackey-Glass.
+# Shrinking it by 0.1 instead of 0.5 doubles the worst error on Mackey-Glass.
 _WORSE, _BETTER = 10.0, 0.5
 
 # Default washout: 100 rows, and a tenth of shorter sequences.
