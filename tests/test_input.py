@@ -813,6 +813,10 @@ CHOICE = ["nonsense", 1, None]
 WRONG_PARAMETERS = {
     "n_hidden": POSITIVE_INTEGER,
     "solver": CHOICE,
+    "algorithm": CHOICE,
+    "regularization": POSITIVE[:-1],
+    "forgetting": [0, -0.1, 1.1, np.nan, "1", None],
+    "washout": [-1, 1.5, "3"],
     "learning_rate_init": POSITIVE,
     "momentum": [1, *NOT_NEGATIVE],
     "train_hidden": SWITCH,

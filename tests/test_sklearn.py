@@ -301,6 +301,7 @@ def test_pipeline(name):
 GRIDS = {
     "sgd": {"n_hidden": [2, 5], "learning_rate_init": [0.003, 0.03]},
     "dekf": {"n_hidden": [2, 5], "solver": ["dekf", "adam"]},
+    "aprl": {"n_hidden": [2, 5], "learning_rate_init": [0.5, 1.0]},
 }
 
 

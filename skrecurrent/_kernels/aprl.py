@@ -1,0 +1,554 @@
+"""Atiya-Parlos recurrent learning (APRL) of the leaky tanh network, O(n^2) per step.
+
+Equation numbers are those of Schiller & Steil, "On the weight dynamics of recurrent learning"
+(ESANN 2003). The network has n units, the first ``n_outputs`` of them outputs, W of shape (n, q)
+with q = n + n_features + 1, and phi(k) = [tanh x(k); u(k); 1]:
+
+    x(k+1) = (1 - dt) x(k) + dt W phi(k)                    "synchronous", eq. (2)
+
+In the order "hidden-first" the internal units step first and the output rows of W read psi(k),
+which is phi(k) with the internal part replaced by its new value tanh h(k+1). The errors e are those
+of the outputs only, so gamma, eq. (10), is the same in both orders; but the constraint's derivative
+by the output rows is then psi, and these rows need a V of their own.
+
+Three things make it fast.
+
+- B(k) is never stored: W(k) = W(0) + (eta / dt) B(k) V^-1(k) turns step 3 into recursive least
+  squares with the innovation (eta / dt) gamma(k) - (W(k-1) - W(0)) phi(k-1). Without its second
+  term, that is with W(0) taken to be W(k-1), it is the prediction-error form.
+- The lemma (11)-(14) generalises to several outputs: the change of all internal rows is
+  W_io(0) G with G of shape (n_outputs, q). So only the output rows and G are learned, and W(0) is
+  read in each step, not written.
+- V^-1 is symmetric: only its lower triangle is kept, and each update waits for the next step, where
+  it shares one pass with the product V^-1 phi.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+# Not fastmath=True: that assumes away NaN, which here marks a missing target.
+_FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+# A prediction this many times the largest target is an explosion. Weights are good once the
+# predictions of the next n learned rows have kept below the second limit; a net that learns stays
+# below 3.
+_EXPLODED, _GOOD = 100.0, 10.0
+
+
+class APRLNet(NamedTuple):
+    """What does not learn: Euler steps per unit, number of outputs, order of the update."""
+
+    dt: np.ndarray  # (n,)
+    n_outputs: int
+    hidden_first: bool
+
+
+class Rule(NamedTuple):
+    """The online learning rule."""
+
+    eta: float
+    internal_rate: float  # times eta for the internal rows; 0: they do not learn
+    literal: bool  # the innovation as printed, else the prediction-error form
+    forgetting: float
+    regularization: float  # V(0) is this times the unit matrix
+
+
+class Memory(NamedTuple):
+    """What online learning carries from row to row, besides W and the state."""
+
+    W_0: np.ndarray  # (n, q) the weights that learning started from
+    G: np.ndarray  # (n_outputs, q) W_internal = W_0_internal + W_0_internal,outputs G
+    V_inv: np.ndarray  # (1 or 2, q, q) lower triangles; [0] of output rows, [-1] of internal rows
+    pending: np.ndarray  # (1 or 2, q + 1) s and g of the update V_inv <- g (V_inv - s s') to come
+    e: np.ndarray  # (n_outputs,) errors of the row before
+
+
+class Batch(NamedTuple):
+    """What batch learning carries from row to row."""
+
+    V: np.ndarray  # (1 or 2, q, q) lower triangles, eq. (8)
+    B: np.ndarray  # (2 n_outputs, q) eq. (9) / dt; internal rows are W_io times its 2nd half
+    e: np.ndarray  # (n_outputs,) errors of the row before
+    rows: np.ndarray  # (1,) int, rows in B
+
+
+class APRLGuard(NamedTuple):
+    """The last weights that are known to be good, to return to when learning explodes."""
+
+    good: np.ndarray  # (n, q)
+    candidate: np.ndarray  # (n, q), good if the rows after them go well
+    limits: np.ndarray  # (3,): largest |target|, largest |prediction| since, learned rows since
+    size: float  # targets are taken to be of this size at least
+
+
+def new_guard(W, size):
+    """Trust the weights as they are."""
+    return APRLGuard(W.copy(), W.copy(), np.zeros(3), float(size))
+
+
+def trust(guard, W):
+    """Weights that did not come from learning are good, whatever they predict."""
+    guard.good[:] = W
+    guard.candidate[:] = W
+    guard.limits[:] = 0.0
+
+
+def new_memory(net, W, regularization):
+    """Nothing learned yet: k = 0 of the online steps, with V(0) = regularization times I."""
+    q = W.shape[1]
+    orders = 2 if net.hidden_first else 1
+    pending = np.zeros((orders, q + 1))
+    pending[:, q] = 1.0
+    return Memory(
+        W_0=W.copy(),
+        G=np.zeros((net.n_outputs, q)),
+        V_inv=np.stack([np.eye(q) / regularization] * orders),
+        pending=pending,
+        e=np.zeros(net.n_outputs),
+    )
+
+
+def new_batch(net, W, regularization):
+    """Empty sums of eqs (8) and (9)."""
+    q = W.shape[1]
+    orders = 2 if net.hidden_first else 1
+    return Batch(
+        V=np.stack([np.eye(q) * regularization] * orders),
+        B=np.zeros((2 * net.n_outputs, q)),
+        e=np.zeros(net.n_outputs),
+        rows=np.zeros(1, dtype=np.int64),
+    )
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")
+def _tanh(x, out, first, stop):
+    """tanh to 1e-15 in a loop that the compiler vectorises, which it does not with np.tanh."""
+    for i in range(first, stop):
+        y = min(max(x[i], -20.0), 20.0) / 32.0
+        m = 1.0 + y / 11.0  # m becomes exp(y) - 1 = y (1 + y/2 (1 + y/3 (...)))
+        for k in range(10, 1, -1):
+            m = 1.0 + y / k * m
+        m *= y
+        for _ in range(6):
+            m *= m + 2.0  # exp(2 y) - 1
+        out[i] = m / (m + 2.0)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _dot(A, i, b):
+    """A[i] b."""
+    s = 0.0
+    for j in range(len(b)):
+        s += A[i, j] * b[j]
+    return s
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _add_products(W, first, phi, out):
+    """out[i] = W[i] phi for the rows from the first on, four rows at a time."""
+    n, q = W.shape
+    i = first
+    while i + 4 <= n:
+        s0 = s1 = s2 = s3 = 0.0
+        for j in range(q):
+            s0 += W[i, j] * phi[j]
+            s1 += W[i + 1, j] * phi[j]
+            s2 += W[i + 2, j] * phi[j]
+            s3 += W[i + 3, j] * phi[j]
+        out[i], out[i + 1], out[i + 2], out[i + 3] = s0, s1, s2, s3
+        i += 4
+    while i < n:
+        out[i] = _dot(W, i, phi)
+        i += 1
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a):
+    """Advance the state x and f = tanh x by row k of X in place, eq. (2).
+
+    The internal rows of the network are W_0 + W_0_io G, the output rows those of W. Leaves phi, psi
+    and G phi. (Arrays one by one: a tuple of them costs more to hand over than a small network to
+    step.)
+    """
+    n, q = W_0.shape
+    n_outputs = len(G)
+    for j in range(n):
+        phi[j] = psi[j] = f[j]
+    for j in range(n, q - 1):
+        phi[j] = psi[j] = X[k, j - n]
+    phi[q - 1] = psi[q - 1] = 1.0
+    for o in range(n_outputs):
+        G_phi[o] = _dot(G, o, phi)
+    _add_products(W_0, n_outputs, phi, a)
+    for i in range(n_outputs, n):
+        for o in range(n_outputs):
+            a[i] += W_0[i, o] * G_phi[o]
+        x[i] += dt[i] * (a[i] - x[i])
+    if hidden_first:
+        _tanh(x, f, n_outputs, n)
+        for j in range(n_outputs, n):
+            psi[j] = f[j]
+    for o in range(n_outputs):
+        x[o] += dt[o] * (_dot(W, o, psi) - x[o])
+    _tanh(x, f, 0, n_outputs if hidden_first else n)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def run(net, W, x, X, starts, out):
+    """Run the frozen network over the rows of X; x is the state, in place; fills ``out``."""
+    n, q = W.shape
+    dt, n_outputs, hidden_first = net
+    G, G_phi = np.zeros((n_outputs, q)), np.empty(n_outputs)
+    phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
+    _tanh(x, f, 0, n)
+    for k in range(len(X)):
+        if starts[k]:
+            x[:] = 0.0
+            f[:] = 0.0
+        _step(dt, hidden_first, W, W, G, x, f, X, k, phi, psi, G_phi, a)
+        for o in range(n_outputs):
+            out[k, o] = x[o]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _product(V_inv, pending, phi, h):
+    """V_inv <- growth (V_inv - s s') and h = V_inv phi in one pass over the lower triangle.
+
+    Two rows at a time: h is then read and written half as often.
+    """
+    q = len(phi)
+    s, growth = pending, pending[q]
+    for i in range(0, q - 1, 2):
+        s0, s1, p0, p1 = s[i], s[i + 1], phi[i], phi[i + 1]
+        t0 = t1 = 0.0
+        for j in range(i):
+            v0 = growth * (V_inv[i, j] - s0 * s[j])
+            v1 = growth * (V_inv[i + 1, j] - s1 * s[j])
+            V_inv[i, j] = v0
+            V_inv[i + 1, j] = v1
+            t0 += v0 * phi[j]
+            t1 += v1 * phi[j]
+            h[j] += v0 * p0 + v1 * p1
+        v00 = growth * (V_inv[i, i] - s0 * s0)
+        v10 = growth * (V_inv[i + 1, i] - s1 * s0)
+        v11 = growth * (V_inv[i + 1, i + 1] - s1 * s1)
+        V_inv[i, i], V_inv[i + 1, i], V_inv[i + 1, i + 1] = v00, v10, v11
+        h[i] = t0 + v00 * p0 + v10 * p1
+        h[i + 1] = t1 + v10 * p0 + v11 * p1
+    if q % 2:
+        i = q - 1
+        h[i] = 0.0
+        for j in range(q):
+            v0 = growth * (V_inv[i, j] - s[i] * s[j])
+            V_inv[i, j] = v0
+            h[i] += v0 * phi[j]
+            if j < i:
+                h[j] += v0 * phi[i]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _gain(forgetting, regularization, V_inv, pending, phi, h):
+    """Let phi enter V; h becomes the gain V^-1(k-1) phi / (forgetting + phi' V^-1(k-1) phi).
+
+    The update of V^-1 itself is left pending. Forgetting is suspended for rows where it would carry
+    trace(V^-1) above q / regularization, its first value: in directions that are not excited V^-1
+    would grow without bound.
+    """
+    q = len(phi)
+    _product(V_inv, pending, phi, h)
+    if forgetting < 1.0:
+        trace = 0.0
+        for i in range(q):
+            trace += V_inv[i, i]
+        if trace * regularization > q * forgetting:
+            forgetting = 1.0
+    c = 0.0
+    for j in range(q):
+        c += h[j] * phi[j]
+    c = forgetting + max(c, 0.0)
+    root = np.sqrt(c)
+    for j in range(q):
+        pending[j] = h[j] / root
+        h[j] /= c
+    pending[q] = 1.0 / forgetting
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _new_errors(x, Y, k, errors):
+    """Fill the errors, 0 where there is no target; returns whether there is any."""
+    known = False
+    for o in range(len(errors)):
+        errors[o] = 0.0
+        if not np.isnan(Y[k, o]):
+            errors[o] = x[o] - Y[k, o]
+            known = True
+    return known
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _output_gamma(dt, W, o, errors, e, D_e):
+    """gamma_o(k), eq. (10), of an output row; D_e is D(k-1) e(k-1)."""
+    return -errors[o] + (1.0 - dt[o]) * e[o] + dt[o] * _dot(W, o, D_e)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _change_outputs(dt, eta, literal, W, W_0, psi, errors, e, D_e, gain, innovations):
+    """Step 3 for the output rows of W."""
+    n_outputs = len(errors)
+    for o in range(n_outputs):
+        innovations[o] = eta / dt[o] * _output_gamma(dt, W, o, errors, e, D_e)
+        if literal:
+            innovations[o] -= _dot(W, o, psi) - _dot(W_0, o, psi)
+    for o in range(n_outputs):
+        for j in range(len(gain)):
+            W[o, j] += innovations[o] * gain[j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _change_internal(rate, literal, G, G_phi, D_e, gain, innovations):
+    """Step 3 for all internal rows: W_io(k) is W_io(0) (I + G_o), gamma_i / dt is W_io D e."""
+    n_outputs = len(D_e)
+    for o in range(n_outputs):
+        innovations[o] = rate * (D_e[o] + _dot(G, o, D_e))
+        if literal:
+            innovations[o] -= G_phi[o]
+    for o in range(n_outputs):
+        for j in range(len(gain)):
+            G[o, j] += innovations[o] * gain[j]
+
+
+@njit(cache=True, nogil=True)
+def _internal_row(W_0, G, i, out):
+    """Row i of W_0 + W_0_io G. Without fastmath: the same bits wherever it is called from."""
+    out[:] = W_0[i]
+    for o in range(len(G)):
+        for j in range(len(out)):
+            out[j] += W_0[i, o] * G[o, j]
+
+
+@njit(cache=True, nogil=True)
+def _compose(W_0, G, W):
+    """Write the internal rows of W."""
+    for i in range(len(G), len(W)):
+        _internal_row(W_0, G, i, W[i])
+
+
+@njit(cache=True, nogil=True)
+def _restart_if_changed(memory, W):
+    """If W is not what learning left there (someone assigned to it), learn on from what it is."""
+    W_0, G = memory.W_0, memory.G
+    row = np.empty(W.shape[1])
+    for i in range(len(G), len(W)):
+        _internal_row(W_0, G, i, row)
+        for j in range(len(row)):
+            if row[j] != W[i, j]:
+                W_0[:] = W
+                G[:] = 0.0
+                return
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _exploded(limits, least, x, Y, k, learned):
+    """Whether a prediction or what was learned has exploded; keeps the guard's books."""
+    size = 0.0
+    first = limits[0] == 0.0
+    limits[0] = max(limits[0], least)
+    for o in range(Y.shape[1]):
+        size = max(size, abs(x[o]))
+        if not np.isnan(Y[k, o]):
+            limits[0] = max(limits[0], abs(Y[k, o]))
+    if first:  # predicted by weights that nothing was learned into yet
+        limits[0] = max(limits[0], size)
+    limits[1] = max(limits[1], size)
+    limits[2] += 1
+    # written so that NaN, which compares false with everything, counts as exploded
+    return not (size + learned < np.inf and size <= _EXPLODED * limits[0])
+
+
+@njit(cache=True, nogil=True)
+def _keep_good(guard, W):
+    """Weights that did well for as many rows as there are units are good; now watch W."""
+    if guard.limits[1] <= _GOOD * guard.limits[0]:
+        guard.good[:] = guard.candidate
+    guard.candidate[:] = W
+    guard.limits[1:] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _back_to_good(guard, W):
+    """Back to the last good weights."""
+    W[:] = guard.good
+    guard.candidate[:] = guard.good
+    guard.limits[1:] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _rest(x, f, e):
+    """The rest state: all zeros, and no error before it."""
+    x[:] = 0.0
+    f[:] = 0.0
+    e[:] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _relearn(rule, memory, W):
+    """Forget all that V knows, and learn on from W."""
+    W_0, G, V_inv, pending, _ = memory
+    q = W.shape[1]
+    W_0[:] = W
+    G[:] = 0.0
+    V_inv[:] = np.eye(q) / rule.regularization
+    pending[:] = 0.0
+    pending[:, q] = 1.0
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _size(W, n_rows):
+    total = 0.0
+    for i in range(n_rows):
+        for j in range(W.shape[1]):
+            total += abs(W[i, j])
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def learn(net, rule, memory, guard, W, x, X, Y, starts):
+    """Learn the rows of X, Y one after another by the online steps 1-4, everything in place.
+
+    A row with ``starts[k]`` begins a new sequence at rest; a row without any target only advances
+    the state. Returns how often learning exploded and was set back.
+    """
+    n, q = W.shape
+    dt, n_outputs, hidden_first = net
+    eta, internal_rate, literal, forgetting, regularization = rule
+    W_0, G, V_inv, pending, e = memory
+    V_o, pending_o, V_i, pending_i = V_inv[0], pending[0], V_inv[-1], pending[-1]
+    limits = guard.limits
+    phi, psi, gain = np.empty(q), np.empty(q), np.empty(q)
+    f, a = np.empty(n), np.empty(n)
+    G_phi, errors = np.empty(n_outputs), np.empty(n_outputs)
+    D_e, innovations = np.empty(n_outputs), np.empty(n_outputs)
+    explosions = 0
+    _restart_if_changed(memory, W)
+    _tanh(x, f, 0, n)
+    for k in range(len(X)):
+        if starts[k]:
+            _rest(x, f, e)
+        for o in range(n_outputs):
+            D_e[o] = (1.0 - f[o] * f[o]) * e[o]
+        _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a)
+        known = _new_errors(x, Y, k, errors)
+        if known:
+            _gain(forgetting, regularization, V_o, pending_o, psi, gain)
+            _change_outputs(dt, eta, literal, W, W_0, psi, errors, e, D_e, gain, innovations)
+            if internal_rate > 0.0:
+                if hidden_first:
+                    _gain(forgetting, regularization, V_i, pending_i, phi, gain)
+                _change_internal(eta * internal_rate, literal, G, G_phi, D_e, gain, innovations)
+        for o in range(n_outputs):
+            e[o] = errors[o]
+        if not known:
+            continue
+        if _exploded(limits, guard.size, x, Y, k, _size(W, n_outputs) + _size(G, n_outputs)):
+            _back_to_good(guard, W)
+            _rest(x, f, e)
+            _relearn(rule, memory, W)
+            explosions += 1
+        elif limits[2] == n:
+            _compose(W_0, G, W)
+            _keep_good(guard, W)
+    _compose(W_0, G, W)
+    return explosions
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _add_lower(V, phi):
+    """V += phi phi', eq. (8), in the lower triangle."""
+    for i in range(len(phi)):
+        for j in range(i + 1):
+            V[i, j] += phi[i] * phi[j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _collect(net, batch, W, phi, psi, errors, D_e):
+    """Let one row enter V and B, eqs (8)-(10)."""
+    V, B, e, _ = batch
+    n_outputs = net.n_outputs
+    _add_lower(V[0], psi)
+    if net.hidden_first:
+        _add_lower(V[1], phi)
+    for o in range(n_outputs):
+        gamma = _output_gamma(net.dt, W, o, errors, e, D_e) / net.dt[o]
+        for j in range(len(phi)):
+            B[o, j] += gamma * psi[j]
+            B[n_outputs + o, j] += D_e[o] * phi[j]
+
+
+@njit(cache=True, nogil=True)
+def _solve(V, B):
+    """B V^-1 from the lower triangle of V."""
+    return np.linalg.solve(V + np.tril(V, -1).T, B.T).T
+
+
+@njit(cache=True, nogil=True)
+def apply_batch(net, eta, batch, W):
+    """W += eta / dt B V^-1, eq. (7), and begin a new B; V remembers all rows."""
+    V, B, _, rows = batch
+    n_outputs = net.n_outputs
+    outputs = _solve(V[0], B[:n_outputs])
+    internal = _solve(V[-1], B[n_outputs:])
+    before = W[:, :n_outputs].copy()
+    for i in range(len(W)):
+        for o in range(n_outputs):
+            for j in range(W.shape[1]):
+                if i >= n_outputs:
+                    W[i, j] += eta * before[i, o] * internal[o, j]
+                elif i == o:
+                    W[i, j] += eta * outputs[o, j]
+    B[:] = 0.0
+    rows[0] = 0
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def learn_batch(net, eta, regularization, batch, guard, W, x, X, Y, starts, block):
+    """Collect the rows of X, Y at fixed weights; change W after every ``block`` rows with a target.
+
+    Returns how often learning exploded and was set back.
+    """
+    n, q = W.shape
+    dt, n_outputs, hidden_first = net
+    V, B, e, rows = batch
+    limits = guard.limits
+    G, G_phi = np.zeros((n_outputs, q)), np.empty(n_outputs)
+    phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
+    D_e, errors = np.empty(n_outputs), np.empty(n_outputs)
+    explosions = 0
+    _tanh(x, f, 0, n)
+    for k in range(len(X)):
+        if starts[k]:
+            _rest(x, f, e)
+        for o in range(n_outputs):
+            D_e[o] = (1.0 - f[o] * f[o]) * e[o]
+        _step(dt, hidden_first, W, W, G, x, f, X, k, phi, psi, G_phi, a)
+        known = _new_errors(x, Y, k, errors)
+        if known:
+            _collect(net, batch, W, phi, psi, errors, D_e)
+            rows[0] += 1
+        for o in range(n_outputs):
+            e[o] = errors[o]
+        if not known:
+            continue
+        if rows[0] == block:
+            apply_batch(net, eta, batch, W)
+        if _exploded(limits, guard.size, x, Y, k, _size(W, n) if rows[0] == 0 else 0.0):
+            _back_to_good(guard, W)
+            _rest(x, f, e)
+            V[:] = np.eye(q) * regularization
+            B[:] = 0.0
+            rows[0] = 0
+            explosions += 1
+        elif limits[2] == n:
+            _keep_good(guard, W)
+    return explosions
