@@ -1,7 +1,7 @@
 """Recurrent regressors for scikit-learn that learn online and exactly."""
 
-from skrecurrent import datasets
+from skrecurrent import datasets, inspection
 from skrecurrent._rtrl import RTRLRegressor
 from skrecurrent._version import __version__
 
-__all__ = ["RTRLRegressor", "__version__", "datasets"]
+__all__ = ["RTRLRegressor", "__version__", "datasets", "inspection"]
