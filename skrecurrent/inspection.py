@@ -43,8 +43,8 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
             The training loss after each epoch, as in the estimator's `loss_curve_`.
         output_rates : ndarray of shape (n_epochs,)
             Rate of change of the output weights: the absolute change of a weight from one row of
-            `X` to the next, averaged over the rows that were learned in the epoch and over the
-            recurrent weights, ``weights_[:n_outputs, :n]``.
+            `X` to the next, averaged over the rows with a known target that were learned in the
+            epoch, and over the recurrent weights, ``weights_[:n_outputs, :n]``.
         internal_rates : ndarray of shape (n_epochs,)
             The same for the internal weights, ``weights_[n_outputs:, :n]``.
         row_ratios : ndarray of shape (n_epochs, n_hidden)
@@ -144,14 +144,19 @@ class _Recorder:
         learn = model._learn
 
         def learn_watched(X, Y, starts):
+            if not self._travelled.any():  # an epoch may begin by going back to better weights
+                self._start_from(model.weights_)
             explosions = 0
             for k in range(len(X)):
                 explosions += learn(X[k : k + 1], Y[k : k + 1], starts[k : k + 1])
                 self._add_change(model.weights_)
-            self._n_rows += len(X)
             return explosions
 
         model._learn = learn_watched
+
+    def _start_from(self, weights):
+        self._begin, self._last = weights.copy(), weights.copy()
+        self._travelled = np.zeros_like(weights)
 
     def _add_change(self, weights):
         self._travelled += np.abs(weights - self._last)
@@ -166,11 +171,11 @@ class _Recorder:
     def on_fit_task_begin(self, estimator, context):
         if context.task_name != "epoch":
             return
-        weights, n_outputs = estimator.weights_, estimator.n_outputs_
-        self._begin, self._last = weights.copy(), weights.copy()
-        self._travelled, self._n_rows = np.zeros_like(weights), 0
+        self._start_from(estimator.weights_)
+        self._rows_before = estimator.t_
         if self._feedback is None:
-            self._feedback = weights[n_outputs:, :n_outputs].copy()
+            n_outputs = estimator.n_outputs_
+            self._feedback = estimator.weights_[n_outputs:, :n_outputs].copy()
             self._reference = int(np.argmax(np.linalg.norm(self._feedback, axis=1)))
 
     def on_fit_task_end(self, estimator, context):
@@ -178,7 +183,7 @@ class _Recorder:
             return
         self._add_change(estimator.weights_)  # if any was made after the last row
         n_outputs, n = estimator.n_outputs_, len(self._last)
-        rates = self._travelled[:, :n] / self._n_rows
+        rates = self._travelled[:, :n] / (estimator.t_ - self._rows_before)
         internal_change = (self._last - self._begin)[n_outputs:]
         self._losses.append(estimator.loss_)
         self._output_rates.append(rates[:n_outputs].mean())

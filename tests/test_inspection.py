@@ -54,10 +54,11 @@ def weights_row_by_row(estimator, X, y, n_epochs, ids=None):
     return np.array(trajectory)
 
 
-def rates_by_hand(trajectory, n_outputs):
-    """Mean absolute change per row of recurrent weights of output rows and of internal rows."""
-    n = trajectory.shape[2]
-    changes = np.abs(np.diff(trajectory, axis=1)).mean(axis=1)[:, :, :n]
+def rates_by_hand(trajectory, y):
+    """Mean absolute change per known row of recurrent weights, of output and of internal rows."""
+    known, n = np.isfinite(y.reshape(len(y), -1)), trajectory.shape[2]
+    n_outputs = known.shape[1]
+    changes = np.abs(np.diff(trajectory, axis=1))[:, known.any(axis=1), :, :n].mean(axis=1)
     return changes[:, :n_outputs].mean(axis=(1, 2)), changes[:, n_outputs:].mean(axis=(1, 2))
 
 
@@ -80,7 +81,7 @@ def test_rates_equal_those_of_rows_learned_one_by_one(solver, n_outputs, with_id
         4, solver=solver, learning_rate_init=0.05, standardize=False, max_iter=3, random_state=0
     )
     dynamics = weight_dynamics(estimator, X, y, sequence_id=ids)
-    output, internal = rates_by_hand(weights_row_by_row(estimator, X, y, 3, ids), n_outputs)
+    output, internal = rates_by_hand(weights_row_by_row(estimator, X, y, 3, ids), y)
     assert_allclose(dynamics.output_rates, output, rtol=1e-12)
     assert_allclose(dynamics.internal_rates, internal, rtol=1e-12)
 
@@ -91,7 +92,7 @@ def test_rates_are_in_the_units_in_which_the_network_works():
     dynamics = weight_dynamics(estimator, 5 * X + 3, 1e3 * y)
     X, y = (X - X.mean(axis=0)) / X.std(axis=0), (y - y.mean()) / y.std()
     trajectory = weights_row_by_row(estimator.set_params(standardize=False), X, y, 2)
-    output, internal = rates_by_hand(trajectory, 1)
+    output, internal = rates_by_hand(trajectory, y)
     assert_allclose(dynamics.output_rates, output, rtol=1e-9)
     assert_allclose(dynamics.internal_rates, internal, rtol=1e-9)
 
@@ -99,7 +100,7 @@ def test_rates_are_in_the_units_in_which_the_network_works():
 def test_held_out_rows_do_not_count():
     X, y = make_rows(60)
     estimator = RTRLRegressor(4, standardize=False, max_iter=2, random_state=0)
-    output, internal = rates_by_hand(weights_row_by_row(estimator, X[:45], y[:45], 2), 1)
+    output, internal = rates_by_hand(weights_row_by_row(estimator, X[:45], y[:45], 2), y[:45])
     estimator.set_params(early_stopping=True, validation_fraction=0.25)
     dynamics = weight_dynamics(estimator, X, y)
     assert_allclose(dynamics.output_rates, output, rtol=1e-12)
