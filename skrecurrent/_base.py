@@ -88,6 +88,9 @@ class BaseRecurrentRegressor(
         "random_state": ["random_state"],
     }
 
+    # What a standard deviation of a target is in the units of the network, if it standardises.
+    _target_unit = 1.0
+
     # ------------------------------------------------------------------ hooks
 
     @abstractmethod
@@ -329,7 +332,7 @@ class BaseRecurrentRegressor(
         if self.standardize:
             self._statistics = (
                 scaling.new_statistics(n_features),
-                scaling.new_statistics(n_outputs),
+                scaling.new_statistics(n_outputs, self._target_unit),
             )
 
     def _continue_training(self, given):

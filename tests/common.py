@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from skrecurrent import RTRLRegressor
+from skrecurrent import APRLRegressor, RTRLRegressor
 
 # Each entry is a small, quick estimator; the contract must hold for all of them.
 ESTIMATORS = {
@@ -17,6 +17,20 @@ ESTIMATORS = {
     ),
     "echo-state": RTRLRegressor(12, train_hidden=False, output_dt=0.8, max_iter=3, random_state=0),
     "raw-units": RTRLRegressor(4, standardize=False, max_iter=3, random_state=0),
+    "aprl": APRLRegressor(5, max_iter=3, random_state=0),
+    "aprl-literal": APRLRegressor(
+        4, algorithm="literal", regularization=0.1, output_dt=None, max_iter=3, random_state=0
+    ),
+    "aprl-batch": APRLRegressor(6, algorithm="batch", max_iter=3, random_state=0),
+    "aprl-forgetting": APRLRegressor(
+        7,
+        forgetting=0.99,
+        regularization=0.01,
+        update_order="hidden-first",
+        standardize=False,
+        max_iter=3,
+        random_state=0,
+    ),
 }
 
 

@@ -9,8 +9,9 @@ import numpy as np
 from numba import njit
 
 # Known values so far; how many of them since the column was constant; their mean and sum of squared
-# deviations (Welford); whether all this is frozen.
-COUNT, VARIED, MEAN, SQUARES, FROZEN = range(5)
+# deviations (Welford); whether all this is frozen; what a standard deviation becomes in the units of
+# the network.
+COUNT, VARIED, MEAN, SQUARES, FROZEN, UNIT = range(6)
 
 # Values beyond this are refused: their squares would overflow in the sums.
 LARGEST = 1e100
@@ -24,9 +25,11 @@ FREEZE_AFTER = 1000.0
 _CONSTANT = 10 * np.finfo(np.float64).eps
 
 
-def new_statistics(n_columns):
+def new_statistics(n_columns, unit=1.0):
     """Statistics of no rows at all."""
-    return np.zeros((5, n_columns))
+    statistics = np.zeros((6, n_columns))
+    statistics[UNIT] = unit
+    return statistics
 
 
 @njit(cache=True, nogil=True)
@@ -56,11 +59,13 @@ def finite(values):
 
 @njit(cache=True, nogil=True)
 def _scale(statistics, c):
-    """Standard deviation of column c; 1 until it is positive."""
-    if statistics[COUNT, c] == 0.0:
-        return 1.0
-    deviation = np.sqrt(statistics[SQUARES, c] / statistics[COUNT, c])
-    return deviation if deviation > _CONSTANT * abs(statistics[MEAN, c]) else 1.0
+    """Standard deviation of column c, or 1 until it is positive, per unit of the network."""
+    deviation = 0.0
+    if statistics[COUNT, c] > 0.0:
+        deviation = np.sqrt(statistics[SQUARES, c] / statistics[COUNT, c])
+    if not deviation > _CONSTANT * abs(statistics[MEAN, c]):
+        deviation = 1.0
+    return deviation / statistics[UNIT, c]
 
 
 @njit(cache=True, nogil=True)
@@ -88,7 +93,9 @@ def standardize(statistics, values, out):
     """Standardise rows by the statistics as they are, within what ``absorb`` could have given."""
     for c in range(values.shape[1]):
         scale = _scale(statistics, c)
-        bound = np.inf if statistics[FROZEN, c] else np.sqrt(statistics[COUNT, c])
+        bound = np.inf
+        if not statistics[FROZEN, c]:
+            bound = statistics[UNIT, c] * np.sqrt(statistics[COUNT, c])
         for k in range(len(values)):
             z = (values[k, c] - statistics[MEAN, c]) / scale
             out[k, c] = min(max(z, -bound), bound)

@@ -1,0 +1,423 @@
+"""Atiya-Parlos recurrent learning, online and in O(n^2)."""
+
+from contextlib import contextmanager
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skrecurrent._base import BaseRecurrentRegressor, one_blas_thread
+from skrecurrent._kernels import aprl
+
+# The initial reservoir and how strongly it hears the outputs. On NARMA10, Mackey-Glass and Roessler
+# (2000 rows, seeds other than those of the benchmarks) a spectral radius of .8-.9 is level and .95
+# no better; feedback of .1 doubles the error on Roessler x to z, 1 that on Mackey-Glass.
+_SPECTRAL_RADIUS, _BIAS_SCALE, _FEEDBACK_SCALE = 0.85, 0.3, 0.3
+
+# Times learning_rate_init for the internal rows, "online". At 0.3 the error is up to twice that at
+# 0.1 on Roessler, and some streams are worse by a tenth; 0.03 and 0 are as good as 0.1.
+_INTERNAL_RATE = 0.1
+
+# Epochs of ``fit`` that train output rows only, "online": errors of untrained output rows say
+# nothing that internal rows could use. With 4 instead of 2 errors are the same to a few percent.
+_WARM_UP_EPOCHS = 2
+
+# The regularization of ``fit`` and of a stream that nothing was fitted before. ``fit`` can afford
+# little of it because the guard watches: Mackey-Glass needs 1e-7 (error .0012; 1e-6: .0015; 1e-3: .005). A stream
+# has no guard: with less than 1e-3 output feedback makes short and noise-free streams explode
+# (1e-4: 3 of 40 runs of 37 rows; 1e-3: none), with 1e-1 it learns a tenth less of NARMA10.
+_FIT_REGULARIZATION, _STREAM_REGULARIZATION = 1e-7, 1e-3
+
+# The guard: what the regularization is multiplied by after an epoch that was worse than the best
+# one, whose weights the next epoch then starts from, and after an epoch that was better. The frozen
+# network runs on its own predictions, so that an epoch of small prediction errors may end in
+# weights that oscillate; without the guard one Roessler run in three does.
+_WORSE, _BETTER = 10.0, 0.5
+
+# Default washout: the state has left rest after far less than 100 rows; shorter series give a tenth.
+_LONGEST_WASHOUT, _WASHOUT_FRACTION = 100, 0.1
+
+
+class APRLRegressor(BaseRecurrentRegressor):
+    """Recurrent regressor trained online by Atiya-Parlos recurrent learning, O(n^2) per row.
+
+    A row of `X` is one time step, and the network carries its state from row to row. APRL [1]_, in
+    the continuous-time form of [2]_, asks which change of the *states* would lower the error, and
+    then for the change of the weights that comes closest to it in least squares, eqs (5) and (6).
+    Online this is a recursive least squares with one inverse correlation matrix V^-1 for all units:
+    no learning rate to tune, and a cost per row like that of the network itself. ``fit`` repeats
+    passes over the training rows and keeps the best; ``partial_fit`` learns a stream, once.
+
+    The network has n = n_outputs + n_hidden units. With phi(k) = [tanh x(k); u(k); 1] it follows
+    the Euler step of dx/dt = -x + W phi, eq. (2)::
+
+        x(k+1) = (1 - dt) x(k) + dt W phi(k)
+
+    and predicts, for the row k whose input is u(k), the x(k+1) of its output units. What it predicts
+    it reads in the next row: the output feedback is trained.
+
+    Parameters
+    ----------
+    n_hidden : int, default=50
+        Number of hidden ("internal") units. Time per row and memory grow with the square of it.
+
+    algorithm : {"online", "literal", "batch"}, default="online"
+        - "online": the online steps of [2]_ in the prediction-error form: the innovation of each
+          row is (eta / dt) gamma(k), eq. (10). With eta = 1 output rows without feedback are plain
+          recursive least squares. In ``fit`` the first epochs train the output rows only, then
+          internal rows learn at a tenth of the rate, and a guard watches (see Notes).
+        - "literal": steps 1-4 as printed, whose innovation is (eta / dt) gamma(k) - (W(k-1) - W(0))
+          phi(k-1), for all rows of W at the full rate and without guard. One pass goes only part
+          of the way to least squares: it leaves 1 / (1 + eta) of the distance.
+        - "batch": eqs (7)-(10). V and B are summed over all rows and sequences, with the weights
+          fixed, and change them once per epoch, under the same guard. In a stream, which has no
+          epochs, they change after every q rows with a target; V remembers the whole stream.
+
+    learning_rate_init : float, default=1.0
+        eta of [2]_.
+
+    regularization : float, default=None
+        epsilon of [2]_: V starts as this times the unit matrix. None is 1e-7 for ``fit`` with the
+        guard, which then changes it from epoch to epoch, and 1e-3 for a stream and for "literal",
+        which have no guard.
+
+    forgetting : float, default=1.0
+        Factor, in (0, 1], by which V shrinks in each row, "online" and "literal"; 1 forgets nothing.
+        Rows that would carry trace(V^-1) beyond its first value forget nothing.
+
+    update_order : {"synchronous", "hidden-first"}, default="synchronous"
+        Whether all units step at once, as in [2]_, or the outputs see the hidden units' new values.
+        "hidden-first" can combine inputs of the same row nonlinearly, but takes two matrices V^-1
+        and its feedback oscillates more easily.
+
+    dt : float, default=0.85
+        Euler step, in (0, 1]; 1 is discrete time. Smaller values make the units leaky integrators,
+        slower by 1 / dt rows.
+
+    output_dt : float, default=1.0
+        Euler step of the output units; None is `dt`.
+
+    input_scale : float, default=0.2
+        Initial weights from inputs to hidden units are uniform in plus or minus this.
+
+    washout : int, default=None
+        ``fit`` learns nothing from so many first rows of each sequence, in which the state has not
+        yet left rest. None is 100, or a tenth of the sequence if that is less.
+
+    max_iter : int, default=12
+        Largest number of epochs, the passes of ``fit`` over the training rows.
+
+    tol : float, default=1e-4
+        Relative decrease of the loss that counts as an improvement.
+
+    n_iter_no_change : int, default=12
+        ``fit`` stops after so many epochs in a row without improvement.
+
+    early_stopping : bool, default=False
+        Judge epochs by the last rows, which are then not trained on, rather than by the training
+        rows. With several sequences the last of them are held out whole.
+
+    validation_fraction : float, default=0.1
+        Part of the rows held out by early stopping.
+
+    standardize : bool, default=True
+        Standardise inputs and targets inside, targets to a standard deviation of 0.1, where tanh of
+        an output is nearly linear. ``fit`` uses the statistics of the training rows. A stream that
+        starts with ``partial_fit`` updates them row by row, until they are frozen after 1000 known
+        values of a column. If False, bring inputs and targets to about this scale yourself.
+
+    stateful : bool, default=True
+        If False, every row is a sequence of its own, started from rest. Rows are then exchangeable
+        as in other regressors, and `sequence_id`, ``advance`` and ``forecast`` raise.
+
+    warm_start : bool, default=False
+        If True, ``fit`` continues from the present weights and statistics.
+
+    verbose : bool, default=False
+        Print the loss of each epoch.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines the initial weights.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n, n + n_features + 1)
+        All weights; columns are units, inputs, bias, and output units come first. Assigning to it
+        changes the network.
+
+    state_ : ndarray of shape (n,)
+        x after the last row that was fitted or learned, zero at rest.
+
+    n_iter_ : int
+        Number of epochs of ``fit``.
+
+    t_ : int
+        Number of rows with a known target that were learned, each as often as it was; those of the
+        washout count too.
+
+    loss_curve_ : list of float
+        After each epoch, half the mean squared error of the frozen network over the training rows,
+        in the units in which the network works (a tenth of a standard deviation, or yours). An
+        epoch that the guard rejects is far above its neighbours.
+
+    loss_ : float
+        The last of them.
+
+    best_loss_ : float
+        That of the weights that were kept.
+
+    validation_scores_ : list of float or None
+        After each epoch, R^2 on the held-out rows. None without `early_stopping`.
+
+    best_validation_score_ : float or None
+        That of the weights that were kept.
+
+    n_outputs_ : int
+        Number of outputs.
+
+    n_features_in_ : int
+        Number of features seen during ``fit``.
+
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of features seen during ``fit``, if they are all strings.
+
+    See Also
+    --------
+    RTRLRegressor : The exact gradient, at O(n^3) per row: far better with few units.
+
+    Notes
+    -----
+    **What learns.** The errors enter eq. (10) through the output units only. By the lemma (11)-(14)
+    of [2]_ all internal rows of W then change in fixed proportions; it generalises to several
+    outputs: the change of the internal rows is W_internal,outputs(0) G(k), with G of n_outputs rows.
+    So the internal update assigns no credit to hidden units, it compensates the feedback.
+
+    **Training the internal weights is not what makes this network good.** What beats an echo state
+    network with the same reservoir is that its output feedback is trained, in several epochs, under
+    a guard; with the internal weights left as they were the errors are as small:
+
+    @ABLATION@
+
+    **The guard.** After each epoch of "online" and "batch" the frozen network runs over the training
+    rows (or over the held-out ones) on its own predictions. If it is better than the best so far the
+    regularization is halved, otherwise the best weights come back and it is multiplied by ten. V
+    starts anew in each epoch.
+
+    A frozen network with output feedback can have several attractors. ``predict`` continues from
+    `state_`, on the attractor on which training ended; a network that starts from rest in the middle
+    of a series may end on another one.
+
+    Rows in which no output has a target only advance the state. Where some outputs have one, the
+    error of the others counts as 0, for their part of gamma(k) too.
+
+    The learning rule's memory (V^-1, the error of the last row) is part of the fitted estimator:
+    pickling it in mid-stream changes nothing. scikit-learn has no tag for rows whose order matters.
+    The estimator therefore sets the tag ``non_deterministic`` while ``stateful=True``, which turns
+    off the two common checks that contradict recurrence. It is deterministic for a given
+    `random_state`.
+
+    References
+    ----------
+    .. [1] A. F. Atiya and A. G. Parlos, "New results on recurrent network training: unifying the
+       algorithms and accelerating convergence", IEEE Transactions on Neural Networks 11(3),
+       697-709, 2000.
+    .. [2] U. D. Schiller and J. J. Steil, "On the weight dynamics of recurrent learning", European
+       Symposium on Artificial Neural Networks (ESANN), 73-78, 2003.
+    .. [3] H. Jaeger, "Adaptive nonlinear system identification with echo state networks", Advances
+       in Neural Information Processing Systems 15, 2002.
+
+    Examples
+    --------
+    >>> from skrecurrent import APRLRegressor
+    >>> from skrecurrent.datasets import make_mackey_glass
+    >>> X, y = make_mackey_glass(3000, random_state=0)
+    >>> model = APRLRegressor(random_state=0).fit(X[:2000], y[:2000])
+    >>> model.score(X[2000:], y[2000:]) > 0.999
+    True
+
+    A stream: predict a row, then learn it.
+
+    >>> model = APRLRegressor(random_state=0).partial_fit(X[:1], y[:1])
+    >>> for k in range(1, 100):
+    ...     prediction = model.predict(X[k : k + 1])
+    ...     model = model.partial_fit(X[k : k + 1], y[k : k + 1])
+    >>> model.t_
+    100
+    """
+
+    _parameter_constraints = {
+        **BaseRecurrentRegressor._parameter_constraints,
+        "algorithm": [StrOptions({"online", "literal", "batch"})],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "regularization": [Interval(Real, 0, None, closed="neither"), None],
+        "forgetting": [Interval(Real, 0, 1, closed="right")],
+        "update_order": [StrOptions({"synchronous", "hidden-first"})],
+        "dt": [Interval(Real, 0, 1, closed="right")],
+        "output_dt": [Interval(Real, 0, 1, closed="right"), None],
+        "input_scale": [Interval(Real, 0, None, closed="left")],
+        "washout": [Interval(Integral, 0, None, closed="left"), None],
+    }
+
+    # Network units of the targets: tanh of an output, which the network reads, stays nearly linear.
+    _target_unit = 0.1
+
+    def __init__(
+        self,
+        n_hidden=50,
+        *,
+        algorithm="online",
+        learning_rate_init=1.0,
+        regularization=None,
+        forgetting=1.0,
+        update_order="synchronous",
+        dt=0.85,
+        output_dt=1.0,
+        input_scale=0.2,
+        washout=None,
+        max_iter=12,
+        tol=1e-4,
+        n_iter_no_change=12,
+        early_stopping=False,
+        validation_fraction=0.1,
+        standardize=True,
+        stateful=True,
+        warm_start=False,
+        verbose=False,
+        random_state=None,
+    ):
+        self.n_hidden = n_hidden
+        self.algorithm = algorithm
+        self.learning_rate_init = learning_rate_init
+        self.regularization = regularization
+        self.forgetting = forgetting
+        self.update_order = update_order
+        self.dt = dt
+        self.output_dt = output_dt
+        self.input_scale = input_scale
+        self.washout = washout
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.standardize = standardize
+        self.stateful = stateful
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # ------------------------------------------------------------------ hooks
+
+    def _initial_weights(self, n_features, n_outputs, random_state):
+        """A reservoir that hears the outputs a little; output rows are zero."""
+        n = n_outputs + self.n_hidden
+        weights = np.zeros((n, n + n_features + 1))
+        hidden = weights[n_outputs:]
+        recurrent = random_state.normal(size=(self.n_hidden, self.n_hidden))
+        recurrent *= _SPECTRAL_RADIUS / np.abs(np.linalg.eigvals(recurrent)).max()
+        hidden[:, n_outputs:n] = recurrent
+
+        def uniform(scale, n_columns):
+            return random_state.uniform(-scale, scale, (self.n_hidden, n_columns))
+
+        hidden[:, n:-1] = uniform(self.input_scale, n_features)
+        hidden[:, -1:] = uniform(_BIAS_SCALE, 1)
+        hidden[:, :n_outputs] = uniform(_FEEDBACK_SCALE, n_outputs)
+        return weights
+
+    def _build(self, n_features, n_outputs):
+        n = len(self._weights)
+        dt = np.full(n, float(self.dt))
+        if self.output_dt is not None:
+            dt[:n_outputs] = self.output_dt
+        self._net = aprl.Net(dt, n_outputs, self.update_order == "hidden-first")
+        literal = self.algorithm == "literal"
+        self._rule = aprl.Rule(
+            eta=float(self.learning_rate_init),
+            internal_rate=1.0 if literal else _INTERNAL_RATE,
+            literal=literal,
+            forgetting=float(self.forgetting),
+            regularization=float(self.regularization or _STREAM_REGULARIZATION),
+        )
+        # rows after which a stream changes the weights by eq. (7): solving then costs no more than
+        # collecting did
+        self._batch_rows = self._weights.shape[1] if self.algorithm == "batch" else 0
+        self._memory = self._new_memory()
+        return np.zeros(n)
+
+    def _new_memory(self):
+        new = aprl.new_batch if self._batch_rows else aprl.new_memory
+        memory = new(self._net, self._weights, self._rule.regularization)
+        size = self._target_unit if self.standardize else 1.0
+        return memory, aprl.new_guard(self._weights, size)
+
+    def _learn(self, X, Y, starts):
+        rest = (*self._memory, self._weights, self.state_, X, Y, starts)
+        if not self._batch_rows:
+            return aprl.learn(self._net, self._rule, *rest)
+        eta, regularization = self._rule.eta, self._rule.regularization
+        with one_blas_thread():
+            return aprl.learn_batch(self._net, eta, regularization, *rest, self._batch_rows)
+
+    def _run(self, X, starts, state):
+        out = np.empty((len(X), self._net.n_outputs))
+        aprl.run(self._net, self._weights, state, X, starts, out)
+        return out
+
+    def _forget(self):
+        self._memory[0].e[:] = 0.0
+
+    def _memory_needed(self, n_features, n_outputs):
+        n = n_outputs + self.n_hidden
+        q = n + n_features + 1
+        orders = 2 if self.update_order == "hidden-first" else 1
+        # weights, W(0), the best and the last good of them, scratch; V
+        return 8 * (6 * n * q + orders * q * q)
+
+    def _optimize(self, X, Y, starts, epochs):
+        """Epochs with the guard: each starts from the best weights so far, with a new V."""
+        Y = self._without_washout(Y, starts)
+        guarded = self.algorithm != "literal"
+        regularization = self._rule.regularization
+        if guarded and self.regularization is None:
+            regularization = _FIT_REGULARIZATION
+        while epochs.begin():
+            if guarded:
+                epochs.restore_best()
+            self.state_[:] = 0.0
+            with self._rule_of_epoch(self.n_iter_, regularization):
+                self._memory = self._new_memory()
+                explosions = self._learn_in_pieces(X, Y, starts)
+                if self._batch_rows:
+                    with one_blas_thread():
+                        aprl.apply_batch(self._net, self._rule.eta, self._memory[0], self._weights)
+            best_before = epochs.best_criterion
+            epochs.end(0 if guarded else explosions)  # the guard judges, and goes on
+            if guarded:
+                improved = epochs.best_criterion < best_before
+                regularization *= _BETTER if improved else _WORSE
+
+    @contextmanager
+    def _rule_of_epoch(self, epoch, regularization):
+        """In ``fit`` the regularization is the guard's, and the internal rows wait for the rest."""
+        rule_of_stream, batch_rows = self._rule, self._batch_rows
+        self._rule = rule_of_stream._replace(regularization=regularization)
+        if self.algorithm == "online" and epoch < _WARM_UP_EPOCHS:
+            self._rule = self._rule._replace(internal_rate=0.0)
+        try:
+            if batch_rows:
+                self._batch_rows = np.iinfo(np.int64).max  # one change for the whole epoch
+            yield
+        finally:
+            self._rule, self._batch_rows = rule_of_stream, batch_rows
+
+    def _without_washout(self, Y, starts):
+        """Targets from which ``fit`` learns: none in the first rows of a sequence."""
+        Y = Y.copy()
+        first = np.flatnonzero(starts)
+        for start, stop in zip(first, np.r_[first[1:], len(Y)]):
+            washout = self.washout
+            if washout is None:
+                washout = min(_LONGEST_WASHOUT, int(_WASHOUT_FRACTION * (stop - start)))
+            Y[start : min(start + washout, stop)] = np.nan
+        return Y

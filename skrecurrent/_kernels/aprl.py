@@ -1,0 +1,542 @@
+"""Atiya-Parlos recurrent learning (APRL) of the leaky tanh network, O(n^2) per step.
+
+Equation numbers are those of Schiller & Steil, "On the weight dynamics of recurrent learning"
+(ESANN 2003). The network has n units, the first ``n_outputs`` of them outputs, W of shape (n, q)
+with q = n + n_features + 1, and phi(k) = [tanh x(k); u(k); 1]:
+
+    x(k+1) = (1 - dt) x(k) + dt W phi(k)                    "synchronous", eq. (2)
+
+In the order "hidden-first" the internal units step first and the output rows of W read psi(k),
+which is phi(k) with the internal part replaced by its new value tanh h(k+1). The errors e are those
+of the outputs only, so gamma, eq. (10), is the same in both orders; but the constraint's derivative
+by the output rows is then psi, and these rows need a V of their own.
+
+Three things make it fast.
+
+- B(k) is never stored: W(k) = W(0) + (eta / dt) B(k) V^-1(k) turns step 3 into recursive least
+  squares with the innovation (eta / dt) gamma(k) - (W(k-1) - W(0)) phi(k-1). Without its second
+  term, that is with W(0) taken to be W(k-1), it is the prediction-error form.
+- The lemma (11)-(14) generalises to several outputs: the change of all internal rows is
+  W_io(0) G with G of shape (n_outputs, q). So only the output rows and G are learned, and W(0) is
+  read in each step, not written.
+- V^-1 is symmetric: only its lower triangle is kept, and each update waits for the next step, where
+  it shares one pass with the product V^-1 phi.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+# Not fastmath=True: that assumes away NaN, which here marks a missing target.
+_FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+# A prediction this many times the largest target so far is an explosion. Weights are good once all
+# predictions of the next n rows have kept below the second limit; a net that learns stays below 3.
+_EXPLODED, _GOOD = 100.0, 10.0
+
+
+class Net(NamedTuple):
+    """What does not learn: Euler steps per unit, number of outputs, order of the update."""
+
+    dt: np.ndarray  # (n,)
+    n_outputs: int
+    hidden_first: bool
+
+
+class Rule(NamedTuple):
+    """The online learning rule."""
+
+    eta: float
+    internal_rate: float  # times eta for the internal rows; 0: they do not learn
+    literal: bool  # the innovation as printed, else the prediction-error form
+    forgetting: float
+    regularization: float  # V(0) is this times the unit matrix
+
+
+class Memory(NamedTuple):
+    """What online learning carries from row to row, besides W and the state."""
+
+    W_0: np.ndarray  # (n, q) the weights that learning started from
+    G: np.ndarray  # (n_outputs, q) W_internal = W_0_internal + W_0_internal,outputs G
+    V_inv: np.ndarray  # (1 or 2, q, q) lower triangles; [0] of output rows, [-1] of internal rows
+    pending: np.ndarray  # (1 or 2, q + 1) s and g of the update V_inv <- g (V_inv - s s') to come
+    e: np.ndarray  # (n_outputs,) errors of the row before
+
+
+class Batch(NamedTuple):
+    """What batch learning carries from row to row."""
+
+    V: np.ndarray  # (1 or 2, q, q) lower triangles, eq. (8)
+    B: np.ndarray  # (2 n_outputs, q) eq. (9) divided by dt; internal rows are W_io times the 2nd half
+    e: np.ndarray  # (n_outputs,) errors of the row before
+    rows: np.ndarray  # (1,) int, rows in B
+
+
+class Guard(NamedTuple):
+    """The last weights that are known to be good, to return to when learning explodes."""
+
+    good: np.ndarray  # (n, q)
+    candidate: np.ndarray  # (n, q), good if the rows after them go well
+    limits: np.ndarray  # (3,): largest |target|, largest |prediction| since, rows since
+
+
+def new_guard(W, size):
+    """Trust the initial weights; targets are taken to be of this size at least."""
+    return Guard(W.copy(), W.copy(), np.array([size, 0.0, 0.0]))
+
+
+def new_memory(net, W, regularization):
+    """Nothing learned yet: k = 0 of the online steps, with V(0) = regularization times I."""
+    q = W.shape[1]
+    orders = 2 if net.hidden_first else 1
+    pending = np.zeros((orders, q + 1))
+    pending[:, q] = 1.0
+    return Memory(
+        W_0=W.copy(),
+        G=np.zeros((net.n_outputs, q)),
+        V_inv=np.stack([np.eye(q) / regularization] * orders),
+        pending=pending,
+        e=np.zeros(net.n_outputs),
+    )
+
+
+def new_batch(net, W, regularization):
+    """Empty sums of eqs (8) and (9)."""
+    q = W.shape[1]
+    orders = 2 if net.hidden_first else 1
+    return Batch(
+        V=np.stack([np.eye(q) * regularization] * orders),
+        B=np.zeros((2 * net.n_outputs, q)),
+        e=np.zeros(net.n_outputs),
+        rows=np.zeros(1, dtype=np.int64),
+    )
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")
+def _tanh(x, out):
+    """tanh to 1e-15 in a loop that the compiler vectorises, which it does not with np.tanh."""
+    for i in range(len(x)):
+        y = min(max(x[i], -20.0), 20.0) / 32.0
+        m = 1.0 + y / 11.0  # m becomes exp(y) - 1 = y (1 + y/2 (1 + y/3 (...)))
+        for k in range(10, 1, -1):
+            m = 1.0 + y / k * m
+        m *= y
+        for _ in range(6):
+            m *= m + 2.0  # exp(2 y) - 1
+        out[i] = m / (m + 2.0)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _dot(a, b):
+    s = 0.0
+    for j in range(len(a)):
+        s += a[j] * b[j]
+    return s
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _add_products(W, first, phi, out):
+    """out[i] = W[i] phi for the rows from the first on, four rows at a time."""
+    n, q = W.shape
+    i = first
+    while i + 4 <= n:
+        s0 = s1 = s2 = s3 = 0.0
+        for j in range(q):
+            s0 += W[i, j] * phi[j]
+            s1 += W[i + 1, j] * phi[j]
+            s2 += W[i + 2, j] * phi[j]
+            s3 += W[i + 3, j] * phi[j]
+        out[i], out[i + 1], out[i + 2], out[i + 3] = s0, s1, s2, s3
+        i += 4
+    while i < n:
+        out[i] = _dot(W[i], phi)
+        i += 1
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _step(net, W, W_0, G, x, f, u, scratch):
+    """Advance x(k) and f = tanh x(k) by one step in place, eq. (2).
+
+    The internal rows of the network are W_0 + W_0_io G, the output rows those of W. Leaves phi, psi
+    and G phi in ``scratch``.
+    """
+    phi, psi, G_phi, a = scratch
+    n, q = W_0.shape
+    n_outputs = net.n_outputs
+    phi[:n] = f
+    phi[n : q - 1] = u
+    phi[q - 1] = 1.0
+    psi[:] = phi
+    for o in range(n_outputs):
+        G_phi[o] = _dot(G[o], phi)
+    _add_products(W_0, n_outputs, phi, a)
+    for i in range(n_outputs, n):
+        for o in range(n_outputs):
+            a[i] += W_0[i, o] * G_phi[o]
+        x[i] += net.dt[i] * (a[i] - x[i])
+    if net.hidden_first:
+        _tanh(x[n_outputs:], f[n_outputs:])
+        psi[n_outputs:n] = f[n_outputs:]
+    for o in range(n_outputs):
+        x[o] += net.dt[o] * (_dot(W[o], psi) - x[o])
+    if net.hidden_first:
+        _tanh(x[:n_outputs], f[:n_outputs])
+    else:
+        _tanh(x, f)
+
+
+@njit(cache=True, nogil=True)
+def _new_scratch(n, q, n_outputs):
+    """phi, psi, G phi and the potentials of one step."""
+    return np.empty(q), np.empty(q), np.zeros(n_outputs), np.empty(n)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def run(net, W, x, X, starts, out):
+    """Run the frozen network over the rows of X; x is the state, in place; fills ``out``."""
+    n, q = W.shape
+    scratch = _new_scratch(n, q, net.n_outputs)
+    G = np.zeros((net.n_outputs, q))
+    f = np.empty(n)
+    _tanh(x, f)
+    for k in range(len(X)):
+        if starts[k]:
+            x[:] = 0.0
+            f[:] = 0.0
+        _step(net, W, W, G, x, f, X[k], scratch)
+        out[k] = x[: net.n_outputs]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _triangle_rows(V_inv, s, growth, phi, h, first, last, left):
+    """Part of ``_product``: some rows, from the column ``left`` to the diagonal."""
+    for i in range(first, last):
+        total = 0.0
+        for j in range(left, i):
+            v = growth * (V_inv[i, j] - s[i] * s[j])
+            V_inv[i, j] = v
+            total += v * phi[j]
+            h[j] += v * phi[i]
+        v = growth * (V_inv[i, i] - s[i] * s[i])
+        V_inv[i, i] = v
+        h[i] += total + v * phi[i]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _product(V_inv, pending, phi, h):
+    """V_inv <- growth (V_inv - s s') and h = V_inv phi in one pass over the lower triangle."""
+    q = len(phi)
+    s, growth = pending[:q], pending[q]
+    h[:] = 0.0
+    i = 0
+    while i + 4 <= q:
+        r0, r1, r2, r3 = V_inv[i], V_inv[i + 1], V_inv[i + 2], V_inv[i + 3]
+        s0, s1, s2, s3 = s[i], s[i + 1], s[i + 2], s[i + 3]
+        p0, p1, p2, p3 = phi[i], phi[i + 1], phi[i + 2], phi[i + 3]
+        t0 = t1 = t2 = t3 = 0.0
+        for j in range(i):
+            v0 = growth * (r0[j] - s0 * s[j])
+            v1 = growth * (r1[j] - s1 * s[j])
+            v2 = growth * (r2[j] - s2 * s[j])
+            v3 = growth * (r3[j] - s3 * s[j])
+            r0[j], r1[j], r2[j], r3[j] = v0, v1, v2, v3
+            t0 += v0 * phi[j]
+            t1 += v1 * phi[j]
+            t2 += v2 * phi[j]
+            t3 += v3 * phi[j]
+            h[j] += v0 * p0 + v1 * p1 + v2 * p2 + v3 * p3
+        h[i] += t0
+        h[i + 1] += t1
+        h[i + 2] += t2
+        h[i + 3] += t3
+        _triangle_rows(V_inv, s, growth, phi, h, i, i + 4, i)
+        i += 4
+    _triangle_rows(V_inv, s, growth, phi, h, i, q, 0)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _gain(rule, V_inv, pending, phi, h):
+    """Let phi enter V; h becomes the gain V^-1(k-1) phi / (forgetting + phi' V^-1(k-1) phi).
+
+    The update of V^-1 itself is left pending. Forgetting is suspended for rows where it would carry
+    trace(V^-1) above q / regularization, its first value: in directions that are not excited V^-1
+    would grow without bound.
+    """
+    q = len(phi)
+    _product(V_inv, pending, phi, h)
+    forgetting = 1.0
+    if rule.forgetting < 1.0:
+        trace = 0.0
+        for i in range(q):
+            trace += V_inv[i, i]
+        if trace * rule.regularization <= q * rule.forgetting:
+            forgetting = rule.forgetting
+    c = forgetting + max(_dot(h, phi), 0.0)
+    root = np.sqrt(c)
+    for j in range(q):
+        pending[j] = h[j] / root
+        h[j] /= c
+    pending[q] = 1.0 / forgetting
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _new_errors(x, target, errors):
+    """Fill the errors, 0 where there is no target; returns whether there is any."""
+    known = False
+    for o in range(len(target)):
+        errors[o] = 0.0
+        if not np.isnan(target[o]):
+            errors[o] = x[o] - target[o]
+            known = True
+    return known
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _output_gamma(net, W, o, errors, e, D_e):
+    """gamma_o(k), eq. (10), of an output row."""
+    through = 0.0
+    for r in range(net.n_outputs):
+        through += W[o, r] * D_e[r]
+    return -errors[o] + (1.0 - net.dt[o]) * e[o] + net.dt[o] * through
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _update(net, rule, memory, W, scratch, errors, D_e, h):
+    """Step 3: change the output rows of W and G by one row; D_e is D(k-1) e(k-1)."""
+    W_0, G, V_inv, pending, e = memory
+    phi, psi, G_phi, innovations = scratch
+    n_outputs, q = G.shape
+    _gain(rule, V_inv[0], pending[0], psi, h)
+    for o in range(n_outputs):
+        gamma = _output_gamma(net, W, o, errors, e, D_e)
+        innovations[o] = rule.eta / net.dt[o] * gamma
+        if rule.literal:
+            innovations[o] -= _dot(W[o], psi) - _dot(W_0[o], psi)
+    for o in range(n_outputs):
+        for j in range(q):
+            W[o, j] += innovations[o] * h[j]
+    if rule.internal_rate == 0.0:
+        return
+    if net.hidden_first:
+        _gain(rule, V_inv[1], pending[1], phi, h)
+    for o in range(n_outputs):
+        # gamma_i / dt of an internal row is W_io(0) times this: W_io(k) is W_io(0) (I + G_o)
+        innovations[o] = rule.eta * rule.internal_rate * (D_e[o] + _dot(G[o, :n_outputs], D_e))
+        if rule.literal:
+            innovations[o] -= G_phi[o]
+    for o in range(n_outputs):
+        for j in range(q):
+            G[o, j] += innovations[o] * h[j]
+
+
+@njit(cache=True, nogil=True)
+def _internal_row(W_0, G, i, out):
+    """Row i of W_0 + W_0_io G. Without fastmath: the same bits wherever it is called from."""
+    out[:] = W_0[i]
+    for o in range(len(G)):
+        for j in range(len(out)):
+            out[j] += W_0[i, o] * G[o, j]
+
+
+@njit(cache=True, nogil=True)
+def _compose(W_0, G, W):
+    """Write the internal rows of W."""
+    for i in range(len(G), len(W)):
+        _internal_row(W_0, G, i, W[i])
+
+
+@njit(cache=True, nogil=True)
+def _restart_if_changed(memory, W):
+    """If W is not what learning left there (someone assigned to it), learn on from what it is."""
+    W_0, G = memory.W_0, memory.G
+    row = np.empty(W.shape[1])
+    for i in range(len(G), len(W)):
+        _internal_row(W_0, G, i, row)
+        for j in range(len(row)):
+            if row[j] != W[i, j]:
+                W_0[:] = W
+                G[:] = 0.0
+                return
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _exploded(guard, x, target, learned):
+    """Whether a prediction or what was learned has exploded; otherwise keeps the guard's books."""
+    limits = guard.limits
+    size = 0.0
+    for o in range(len(target)):
+        size = max(size, abs(x[o]))
+        if not np.isnan(target[o]):
+            limits[0] = max(limits[0], abs(target[o]))
+    limits[1] = max(limits[1], size)
+    limits[2] += 1
+    # written so that NaN, which compares false with everything, counts as exploded
+    return not (size + learned < np.inf and size <= _EXPLODED * limits[0])
+
+
+@njit(cache=True, nogil=True)
+def _keep_good(guard, W):
+    """Weights that did well for as many rows as there are units are good; now watch W."""
+    if guard.limits[1] <= _GOOD * guard.limits[0]:
+        guard.good[:] = guard.candidate
+    guard.candidate[:] = W
+    guard.limits[1:] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _back_to_good(guard, W, x, f, e):
+    """Back to the last good weights, at rest."""
+    W[:] = guard.good
+    guard.candidate[:] = guard.good
+    guard.limits[1:] = 0.0
+    x[:] = 0.0
+    f[:] = 0.0
+    e[:] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _relearn(rule, memory, W):
+    """Forget all that V knows, and learn on from W."""
+    W_0, G, V_inv, pending, _ = memory
+    q = W.shape[1]
+    W_0[:] = W
+    G[:] = 0.0
+    V_inv[:] = np.eye(q) / rule.regularization
+    pending[:] = 0.0
+    pending[:, q] = 1.0
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _size(W, n_rows):
+    total = 0.0
+    for i in range(n_rows):
+        for j in range(W.shape[1]):
+            total += abs(W[i, j])
+    return total
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def learn(net, rule, memory, guard, W, x, X, Y, starts):
+    """Learn the rows of X, Y one after another by the online steps 1-4, everything in place.
+
+    A row with ``starts[k]`` begins a new sequence at rest; a row without any target only advances
+    the state. Returns how often learning exploded and was set back.
+    """
+    n, q = W.shape
+    n_outputs = net.n_outputs
+    W_0, G, e = memory.W_0, memory.G, memory.e
+    scratch = _new_scratch(n, q, n_outputs)
+    h, f = np.empty(q), np.empty(n)
+    D_e, errors = np.empty(n_outputs), np.empty(n_outputs)
+    explosions = 0
+    _restart_if_changed(memory, W)
+    _tanh(x, f)
+    for k in range(len(X)):
+        if starts[k]:
+            x[:] = 0.0
+            f[:] = 0.0
+            e[:] = 0.0
+        for o in range(n_outputs):
+            D_e[o] = (1.0 - f[o] * f[o]) * e[o]
+        _step(net, W, W_0, G, x, f, X[k], scratch)
+        if _new_errors(x, Y[k], errors):
+            _update(net, rule, memory, W, scratch, errors, D_e, h)
+        e[:] = errors
+        if _exploded(guard, x, Y[k], _size(W, n_outputs) + _size(G, n_outputs)):
+            _back_to_good(guard, W, x, f, e)
+            _relearn(rule, memory, W)
+            explosions += 1
+        elif guard.limits[2] == n:
+            _compose(W_0, G, W)
+            _keep_good(guard, W)
+    _compose(W_0, G, W)
+    return explosions
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _add_lower(V, phi):
+    """V += phi phi', eq. (8), in the lower triangle."""
+    for i in range(len(phi)):
+        for j in range(i + 1):
+            V[i, j] += phi[i] * phi[j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _collect(net, batch, W, scratch, errors, D_e):
+    """Let one row enter V and B, eqs (8)-(10)."""
+    V, B, e, _ = batch
+    phi, psi, _, _ = scratch
+    n_outputs = net.n_outputs
+    _add_lower(V[0], psi)
+    if net.hidden_first:
+        _add_lower(V[1], phi)
+    for o in range(n_outputs):
+        gamma = _output_gamma(net, W, o, errors, e, D_e) / net.dt[o]
+        for j in range(len(phi)):
+            B[o, j] += gamma * psi[j]
+            B[n_outputs + o, j] += D_e[o] * phi[j]
+
+
+@njit(cache=True, nogil=True)
+def _solve(V, B):
+    """B V^-1 from the lower triangle of V."""
+    return np.linalg.solve(V + np.tril(V, -1).T, B.T).T
+
+
+@njit(cache=True, nogil=True)
+def apply_batch(net, eta, batch, W):
+    """W += eta / dt B V^-1, eq. (7), and begin a new B; V remembers all rows."""
+    V, B, _, rows = batch
+    n_outputs = net.n_outputs
+    outputs = _solve(V[0], B[:n_outputs])
+    internal = _solve(V[-1], B[n_outputs:])
+    before = W[:, :n_outputs].copy()
+    for i in range(len(W)):
+        for o in range(n_outputs):
+            for j in range(W.shape[1]):
+                if i >= n_outputs:
+                    W[i, j] += eta * before[i, o] * internal[o, j]
+                elif i == o:
+                    W[i, j] += eta * outputs[o, j]
+    B[:] = 0.0
+    rows[0] = 0
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def learn_batch(net, eta, regularization, batch, guard, W, x, X, Y, starts, block):
+    """Collect the rows of X, Y at fixed weights; change W after every ``block`` rows with a target.
+
+    Returns how often learning exploded and was set back.
+    """
+    n, q = W.shape
+    n_outputs = net.n_outputs
+    V, B, e, rows = batch
+    scratch = _new_scratch(n, q, n_outputs)
+    G, f = np.zeros((n_outputs, q)), np.empty(n)
+    D_e, errors = np.empty(n_outputs), np.empty(n_outputs)
+    explosions = 0
+    _tanh(x, f)
+    for k in range(len(X)):
+        if starts[k]:
+            x[:] = 0.0
+            f[:] = 0.0
+            e[:] = 0.0
+        for o in range(n_outputs):
+            D_e[o] = (1.0 - f[o] * f[o]) * e[o]
+        _step(net, W, W, G, x, f, X[k], scratch)
+        if _new_errors(x, Y[k], errors):
+            _collect(net, batch, W, scratch, errors, D_e)
+            rows[0] += 1
+        e[:] = errors
+        if rows[0] == block:
+            apply_batch(net, eta, batch, W)
+        if _exploded(guard, x, Y[k], _size(W, n) if rows[0] == 0 else 0.0):
+            _back_to_good(guard, W, x, f, e)
+            V[:] = np.eye(q) * regularization
+            B[:] = 0.0
+            rows[0] = 0
+            explosions += 1
+        elif guard.limits[2] == n:
+            _keep_good(guard, W)
+    return explosions
