@@ -11,9 +11,10 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
-from skrecurrent import RTRLRegressor
+from skrecurrent import APRLRegressor, RTRLRegressor
 from skrecurrent.inspection import WeightDynamicsDisplay, weight_dynamics
 from tests.common import ESTIMATORS, assert_unchanged, make_rows, observable
+from tests.reference import aprl as reference
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
@@ -39,9 +40,14 @@ def close_figures():
     plt.close("all")
 
 
+def untrained(estimator, X, y):
+    """The estimator with its initial weights."""
+    return clone(estimator).partial_fit(X[:1], np.full_like(y[:1], np.nan))
+
+
 def weights_row_by_row(estimator, X, y, n_epochs, ids=None):
     """Weights before each epoch and after each of its rows: (n_epochs, n_rows + 1, n, q)."""
-    model = clone(estimator).partial_fit(X[:1], np.full_like(y[:1], np.nan))
+    model = untrained(estimator, X, y)
     trajectory = []
     for _ in range(n_epochs):
         model.reset_state()
@@ -86,6 +92,64 @@ def test_rates_equal_those_of_rows_learned_one_by_one(solver, n_outputs, with_id
     assert_allclose(dynamics.internal_rates, internal, rtol=1e-12)
 
 
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_rates_of_atiya_parlos_learning_equal_those_of_the_printed_steps(n_outputs):
+    X, y = make_rows(60, n_outputs=n_outputs, missing=0.1)
+    estimator = APRLRegressor(
+        4,
+        algorithm="literal",
+        regularization=0.1,
+        dt=0.4,
+        output_dt=None,
+        washout=0,
+        standardize=False,
+        max_iter=3,
+        random_state=0,
+    )
+    dynamics = weight_dynamics(estimator, X, y)
+    net = reference.Net(
+        n_outputs, np.full(4 + n_outputs, 0.4), estimator.update_order != "synchronous"
+    )
+    starts, Y = np.arange(60) == 0, y.reshape(60, -1)
+    trajectory, W = [], untrained(estimator, X, y).weights_
+    for _ in range(3):
+        _, history = reference.online(net, W, X, Y, starts, 1.0, 0.1)
+        trajectory.append([W] + [row[0] for row in history])
+        W = trajectory[-1][-1]
+    output, internal = rates_by_hand(np.array(trajectory), y)
+    assert_allclose(dynamics.output_rates, output, rtol=1e-8)
+    assert_allclose(dynamics.internal_rates, internal, rtol=1e-8)
+
+
+def test_one_change_per_epoch_is_divided_by_the_rows_and_starts_from_the_best_weights():
+    class Ends:
+        weights = []
+
+        def setup(self, estimator, context):
+            pass
+
+        teardown = on_fit_task_begin = setup
+
+        def on_fit_task_end(self, estimator, context):
+            if context.task_name == "epoch":
+                self.weights.append(estimator.weights_.copy())
+
+    X, y = make_rows(60)
+    estimator = APRLRegressor(
+        4, algorithm="batch", regularization=1e-6, max_iter=6, n_iter_no_change=6, random_state=0
+    )
+    dynamics = weight_dynamics(estimator, X, y)
+    before, best = untrained(estimator, X, y).weights_, np.inf
+    estimator.set_callbacks(Ends()).fit(X, y)
+    assert np.any(np.diff(estimator.loss_curve_) > 0)  # so that training went back at least once
+    for epoch, weights in enumerate(Ends.weights):
+        rates = np.abs(weights - before)[:, :5] / 60
+        assert_allclose(dynamics.output_rates[epoch], rates[:1].mean(), rtol=1e-9)
+        assert_allclose(dynamics.internal_rates[epoch], rates[1:].mean(), rtol=1e-9)
+        if dynamics.loss_curve[epoch] < best:
+            before, best = weights, dynamics.loss_curve[epoch]
+
+
 def test_rates_are_in_the_units_in_which_the_network_works():
     X, y = make_rows(60)
     estimator = RTRLRegressor(4, solver="sgd", learning_rate_init=0.05, max_iter=2, random_state=0)
@@ -117,6 +181,35 @@ def test_rows_that_are_not_trained_have_rate_zero():
 
 
 # Coupling
+
+
+@pytest.mark.parametrize("algorithm", ["online", "literal", "batch"])
+@pytest.mark.parametrize("update_order", ["synchronous", "hidden-first"])
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_atiya_parlos_learning_couples_internal_weights(algorithm, update_order, n_outputs):
+    X, y = make_rows(n_outputs=n_outputs, missing=0.1)
+    estimator = APRLRegressor(
+        6,
+        algorithm=algorithm,
+        update_order=update_order,
+        regularization=0.1,
+        max_iter=4,
+        random_state=0,
+    )
+    dynamics = weight_dynamics(estimator, X, y)
+    trained = dynamics.internal_rates > 0
+    assert trained[-1]
+    assert np.isnan(dynamics.coupling_distances[~trained]).all()
+    assert np.all(dynamics.coupling_distances[trained] < 1e-9)
+    feedback = untrained(estimator, X, y).weights_[n_outputs:, :n_outputs]
+    j = np.argmax(np.linalg.norm(feedback, axis=1))
+    assert dynamics.reference_unit == j
+    if n_outputs == 1:
+        assert_allclose(dynamics.initial_ratios, feedback[:, 0] / feedback[j, 0], rtol=1e-12)
+        ratios = dynamics.row_ratios[trained]
+        assert_allclose(ratios, np.tile(dynamics.initial_ratios, (len(ratios), 1)), rtol=1e-9)
+    else:
+        assert dynamics.initial_ratios is None
 
 
 @pytest.mark.parametrize("solver", ["sgd", "dekf"])
