@@ -82,7 +82,7 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
     over respective epochs" without a formula. Rates are taken here from row to row, as online
     learning changes the weights, and not from the beginning of an epoch to its end: within an epoch
     weights go to and fro, their net change is several times smaller, and more so for output
-    weights, so the two ways even answer differently which group is the faster. Absolute values are
+    weights, so that the two ways may not even agree which group is faster. Absolute values are
     averaged so that changes of opposite sign do not cancel. A learning rule that changes the
     weights once per epoch is given that change divided by the number of rows. Only recurrent
     columns enter because the networks of [1]_ have no others; the groups are the output row and the
@@ -93,12 +93,13 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
     changes the rows of any two hidden units i, j alike but for the constant factor
     W_i1(0) / W_j1(0). Then `row_ratios` equal `initial_ratios`, and `coupling_distances` are 0 to
     rounding. The latter extends to several outputs: the changes of the internal rows are C G with
-    C constant, so at most n_outputs of these rows change independently. With n_hidden no larger
-    than n_outputs this says nothing. :class:`~skrecurrent.RTRLRegressor` starts with C = 0 and is
-    not coupled: its distances are 1, and its `row_ratios` differ from epoch to epoch.
+    C constant, so at most n_outputs of these rows change independently. It says nothing if n_hidden
+    is no larger than n_outputs, or if internal weights change by little more than rounding.
+    :class:`~skrecurrent.RTRLRegressor` is not coupled: its `row_ratios` differ from epoch to epoch.
+    Since it starts with C = 0, its distances are always 1.
 
-    Every row is learned by a call of its own, which takes some ten microseconds more than in
-    ``fit`` and leads to the same bits.
+    Every row is learned by a call of its own, which takes some tens of microseconds more
+    than in ``fit`` and leads to the same bits.
 
     References
     ----------
