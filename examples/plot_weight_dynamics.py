@@ -127,8 +127,8 @@ for target in ("y", "z"):
 # What appears, and what does not:
 #
 # - **Target y.** The first observation appears with every seed: APRL is best after 3 to 15 epochs
-#   (in the paper after 15). Then its error does not merely rise but swings wildly, to many times the
-#   error of predicting the mean. The second does not appear: with no seed does RTRL improve
+#   (in the paper after 15). Then its error does not merely rise but swings wildly, to many times
+#   the error of predicting the mean. The second does not appear: with no seed does RTRL improve
 #   continuously. The third appears up to APRL's smallest error, its output weights being about ten
 #   times as fast; afterwards it turns into its opposite, and the internal weights run away.
 # - **Target z.** The second observation appears with four seeds of five, and nearly with the fifth.
@@ -148,8 +148,8 @@ factors = model.fit(X, y).weights_[1:, 0] / initial
 print(f"factors of the 9 weights: from {factors.min():.6f} to {factors.max():.6f}")
 
 # %%
-# By the lemma, the changes of any two internal rows are in the same ratio in every epoch. This holds
-# to rounding for APRL, and not for RTRL. The largest difference between the first two epochs:
+# By the lemma, the changes of any two internal rows are in the same ratio in every epoch. This
+# holds to rounding for APRL, and not for RTRL. Largest difference between the first two epochs:
 
 for name in ("APRL", "RTRL"):
     ratios = [d.row_ratios[:2] for key, d in runs.items() if key[1] == name]
