@@ -177,14 +177,17 @@ class BaseRecurrentRegressor(
             given = self._check_training_rows(X, y, sequence_id, reset=True)
             split = self._split(given) if self.early_stopping else len(given.rows)
             self._check_targets_known(given.targets[:split])
-            if self.warm_start and hasattr(self, "_weights"):
-                self._continue_training(given)
-            else:
-                self._create(given)
-            if self._statistics is not None:
-                self._freeze_statistics(given.rows[:split], given.targets[:split])
-        context = self._init_callback_context(max_subtasks=self._max_subtasks())
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            continues = self.warm_start and hasattr(self, "_weights")
+            self._check_size(given, continues)
+            context = self._init_callback_context(max_subtasks=self._max_subtasks())
+            context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        if continues:
+            self.state_ = self._build(given.rows.shape[1], self.n_outputs_)
+            self._stateful = self.stateful
+        else:
+            self._create(given)
+        if self._statistics is not None:
+            self._freeze_statistics(given.rows[:split], given.targets[:split])
         self.n_iter_, self.loss_curve_ = 0, []
         self._last_id = _NO_ID if given.ids is None else given.ids[-1]
         self._train(Epochs(self, given, split, context, (X, y)))
@@ -289,7 +292,9 @@ class BaseRecurrentRegressor(
                 self._validate_params()
             given = self._check_training_rows(X, y, sequence_id, reset=first)
             if first:
-                self._create(given)
+                self._check_size(given)
+        if first:
+            self._create(given)
         starts = given.starts
         if given.ids is None:
             starts = self._continuing(len(given.rows))
@@ -310,8 +315,8 @@ class BaseRecurrentRegressor(
     def _learn_in_pieces(self, X, Y, starts):
         return sum(self._learn(X[p], Y[p], starts[p]) for p in _pieces(len(X)))
 
-    def _create(self, given):
-        """A new network at rest that has learned nothing."""
+    def _check_size(self, given, continues=False):
+        """Whether the network fits in memory and, if it continues, has the weights it had."""
         n_features, n_outputs = given.rows.shape[1], given.targets.shape[1]
         needed, available = self._memory_needed(n_features, n_outputs), _physical_memory()
         if needed > available:
@@ -319,6 +324,16 @@ class BaseRecurrentRegressor(
                 f"n_hidden={self.n_hidden} with {n_features} features and {n_outputs} outputs "
                 f"needs {needed / 1e9:.1f} GB of memory; this machine has {available / 1e9:.1f} GB."
             )
+        n = self.n_hidden + n_outputs
+        if continues and self._weights.shape != (n, n + n_features + 1):
+            raise ValueError(
+                f"warm_start=True continues weights of shape {self._weights.shape}, but n_hidden, "
+                f"X and y now ask for {(n, n + n_features + 1)}."
+            )
+
+    def _create(self, given):
+        """A new network at rest that has learned nothing."""
+        n_features, n_outputs = given.rows.shape[1], given.targets.shape[1]
         random_state = check_random_state(self.random_state)
         with one_blas_thread():
             self._weights = self._initial_weights(n_features, n_outputs, random_state)
@@ -334,18 +349,6 @@ class BaseRecurrentRegressor(
                 scaling.new_statistics(n_features),
                 scaling.new_statistics(n_outputs, self._target_unit),
             )
-
-    def _continue_training(self, given):
-        """Keep weights and statistics; learn with the parameters as they now are."""
-        n_features, n_outputs = given.rows.shape[1], given.targets.shape[1]
-        n = self.n_hidden + n_outputs
-        if self._weights.shape != (n, n + n_features + 1):
-            raise ValueError(
-                f"warm_start=True continues weights of shape {self._weights.shape}, but n_hidden, "
-                f"X and y now ask for {(n, n + n_features + 1)}."
-            )
-        self.state_ = self._build(n_features, n_outputs)
-        self._stateful = self.stateful
 
     # ------------------------------------------------------------------ using the fitted network
 
@@ -564,11 +567,13 @@ class BaseRecurrentRegressor(
     @weights_.setter
     def weights_(self, value):
         check_is_fitted(self)
+        _refuse_text(value, "weights_")
         value = check_array(value, dtype=_FLOAT64, order="C", copy=True, input_name="weights_")
         if value.shape != self._weights.shape:
             raise ValueError(
                 f"weights_ must have the shape {self._weights.shape}, got {value.shape}."
             )
+        _refuse_huge(value, "weights_")
         self._weights = value
 
     def _predict_rows(self, rows, starts, state):
@@ -682,7 +687,8 @@ class BaseRecurrentRegressor(
         starts[0] = True
         if sequence_id is None:
             return starts, None
-        ids = np.asarray(sequence_id)
+        # a list may mix 1 and "1", which an array of text would not tell apart
+        ids = np.asarray(sequence_id, dtype=object if isinstance(sequence_id, list) else None)
         if ids.ndim != 1 or len(ids) != n_rows:
             raise ValueError(
                 f"sequence_id must have one entry per row of X, shape ({n_rows},); "
@@ -733,7 +739,8 @@ class BaseRecurrentRegressor(
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         # scikit-learn has no tag for rows whose order matters. This one turns off the two checks
-        # that contradict recurrence (order and subset invariance), and no others.
+        # that contradict recurrence (order and subset invariance), and check_pipeline_consistency,
+        # which passes without it.
         tags.non_deterministic = bool(self.stateful)
         return tags
 
@@ -760,11 +767,17 @@ _NO_ID = _NoId()
 
 @contextmanager
 def _unchanged_on_error(estimator):
-    """Give the estimator its attributes back if checking the input raises."""
+    """Give the estimator its attributes back if checking the input raises.
+
+    All but what scikit-learn needs to tear its callbacks down.
+    """
     before = estimator.__dict__.copy()
     try:
         yield
     except BaseException:
+        for name in ("_callback_fit_ctx", "_skl_callbacks_to_teardown"):
+            if name in estimator.__dict__:
+                before[name] = estimator.__dict__[name]
         estimator.__dict__.clear()
         estimator.__dict__.update(before)
         raise
@@ -819,7 +832,8 @@ def _refuse_text(values, name):
         return  # ragged: scikit-learn's own check explains it
     kind = array.dtype.kind
     if kind in "USV" or (kind == "O" and any(isinstance(v, str | bytes) for v in array.flat)):
-        raise ValueError(f"{name} must hold numbers, got text (dtype={array.dtype}).")
+        what = "records" if kind == "V" else "text"
+        raise ValueError(f"{name} must hold numbers, got {what} (dtype={array.dtype}).")
 
 
 def _refuse_huge(values, name):

@@ -166,8 +166,8 @@ class RTRLRegressor(BaseRecurrentRegressor):
     ========  =====  =====  =====  =====  =====  =====
     n_hidden     10     20     50    100    200    400
     ========  =====  =====  =====  =====  =====  =====
-    sgd        0.04   0.18    2.3     17    133    857
-    dekf       0.05   0.27    3.5     26    199   1380
+    sgd        0.03   0.14    1.8     13    100    692
+    dekf       0.04   0.23    2.9     22    167   1213
     ========  =====  =====  =====  =====  =====  =====
 
     ``fit`` and the first ``partial_fit`` raise ``ValueError`` where this exceeds the machine's
@@ -180,7 +180,8 @@ class RTRLRegressor(BaseRecurrentRegressor):
 
     scikit-learn has no tag for rows whose order matters. The estimator therefore sets the tag
     ``non_deterministic`` while ``stateful=True``, which turns off the two common checks that
-    contradict recurrence. It is deterministic for a given `random_state`.
+    contradict recurrence. It is deterministic for a given `random_state`, and all checks pass with
+    ``stateful=False``.
 
     On short, noisy and nearly linear series ridge regression on lagged values is often as good or
     better; compare before you use a recurrent network there.
@@ -394,7 +395,7 @@ class RTRLRegressor(BaseRecurrentRegressor):
         K = rtrl.block_length(n)
         numbers = 6 * n * q  # weights, the best and the last good of them, scratch
         if self.train_hidden:
-            numbers += n * q * n + 2 * K * n * n + K * (2 * q + n_outputs * n)
+            numbers += n * q * n + K * n * n + K * (2 * q + n_outputs * n)
         if self.solver == "dekf":
             numbers += (n if self.train_hidden else n_outputs) * q * q
         return 8 * numbers

@@ -1,6 +1,7 @@
 """Training by epochs: which weights are kept, when it stops, and what cannot go wrong."""
 
 import os
+import pickle
 import signal
 import threading
 import time
@@ -260,8 +261,6 @@ def test_partial_fit_after_fit_goes_on_learning(estimator):
 
 
 def test_memory_does_not_grow_with_the_stream(estimator):
-    import pickle
-
     X, y = make_rows(600)
     estimator.partial_fit(X[:100], y[:100])
     size = len(pickle.dumps(estimator))
@@ -270,9 +269,18 @@ def test_memory_does_not_grow_with_the_stream(estimator):
 
 
 @pytest.mark.parametrize("solver", ["sgd", "dekf"])
-def test_memory_needed_is_what_is_allocated(solver):
-    import pickle
+def test_the_documented_memory_is_what_is_needed(solver):
+    [sizes] = [line for line in RTRLRegressor.__doc__.splitlines() if "  n_hidden  " in line]
+    [row] = [
+        line for line in RTRLRegressor.__doc__.splitlines() if line.startswith(f"    {solver} ")
+    ]
+    for n_hidden, megabytes in zip(sizes.split()[1:], row.split()[1:]):
+        needed = RTRLRegressor(int(n_hidden), solver=solver)._memory_needed(1, 1)
+        assert float(megabytes) == pytest.approx(needed / 1e6, rel=0.1)
 
+
+@pytest.mark.parametrize("solver", ["sgd", "dekf"])
+def test_memory_needed_is_what_is_allocated(solver):
     X, y = make_rows(30)
     estimator = RTRLRegressor(30, solver=solver, max_iter=1, random_state=0).fit(X, y)
     needed = estimator._memory_needed(2, 1)

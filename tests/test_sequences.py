@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
-from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import r2_score
 
 from skrecurrent import RTRLRegressor
 from skrecurrent.datasets import make_mackey_glass
@@ -144,29 +142,6 @@ def test_advance_honours_sequence_ids(estimator):
     estimator.advance(X[20:], sequence_id=np.repeat([0, 1], 20))
     other.advance(X[20:40]).reset_state().advance(X[40:])
     assert_same(estimator, other)
-
-
-def test_outputs_with_their_own_gaps_are_scored_on_their_own_rows(estimator):
-    X, Y = make_rows(100, n_outputs=2, missing=0.3)
-    estimator.fit(X, Y)
-    expected = [
-        r2_score(Y[known, o], estimator.predict(X)[known, o])
-        for o, known in enumerate(~np.isnan(Y).T)
-    ]
-    assert_allclose(estimator.score(X, Y), np.mean(expected), rtol=1e-12)
-    weight = np.arange(100.0)
-    weighted = [
-        r2_score(Y[known, o], estimator.predict(X)[known, o], sample_weight=weight[known])
-        for o, known in enumerate(~np.isnan(Y).T)
-    ]
-    assert_allclose(estimator.score(X, Y, weight), np.mean(weighted), rtol=1e-12)
-
-
-def test_score_without_any_target_is_nan_and_warns(estimator):
-    X, y = make_rows(50)
-    estimator.fit(X, y)
-    with pytest.warns(UndefinedMetricWarning):
-        assert np.isnan(estimator.score(X, np.full(50, np.nan)))
 
 
 def test_missing_targets_cost_little(rng):

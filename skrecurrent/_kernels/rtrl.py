@@ -33,8 +33,8 @@ SGD, ADAM, DEKF = range(3)
 _ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 # DEKF: the measurement noise is _NOISE_FACTOR times the running variance of the innovation, which
-# forgets at _NOISE_RATE and counts an outlier as at most _OUTLIER variances. Measured on training
-# rows of NARMA10, Mackey-Glass and Roessler; a fixed noise or forgetting in P is worse or diverges.
+# forgets at _NOISE_RATE and counts an outlier as at most _OUTLIER variances. That lets the filter
+# adapt; a covariance that forgets (by .999 per row) would diverge.
 _NOISE_FACTOR, _NOISE_RATE, _OUTLIER, _NOISE_FLOOR = 3.0, 0.01, 10.0, 1e-10
 
 # A prediction this many times the largest target so far is an explosion. Weights are good once all
@@ -112,8 +112,8 @@ def block_length(n):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _matvec(A, x, out):
-    """out = A x, reading A once in four streams far apart (which the prefetcher follows best)."""
+def _add_product(A, x, out):
+    """out += A x, reading A once in four streams far apart (which the prefetcher follows best)."""
     n_rows, n = A.shape
     quarter = n_rows // 4
     for i in range(quarter):
@@ -123,235 +123,234 @@ def _matvec(A, x, out):
             s1 += A[i + quarter, a] * x[a]
             s2 += A[i + 2 * quarter, a] * x[a]
             s3 += A[i + 3 * quarter, a] * x[a]
-        out[i] = s0
-        out[i + quarter] = s1
-        out[i + 2 * quarter] = s2
-        out[i + 3 * quarter] = s3
+        out[i] += s0
+        out[i + quarter] += s1
+        out[i + 2 * quarter] += s2
+        out[i + 3 * quarter] += s3
     for i in range(4 * quarter, n_rows):
         s0 = 0.0
         for a in range(n):
             s0 += A[i, a] * x[a]
-        out[i] = s0
+        out[i] += s0
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _vecmat(x, A, out):
-    """out = x A for a small A, four rows of it at a time."""
-    n, m = A.shape
-    out[:] = 0.0
-    a = 0
-    while a + 4 <= n:
-        for b in range(m):
-            out[b] += (
-                x[a] * A[a, b]
-                + x[a + 1] * A[a + 1, b]
-                + x[a + 2] * A[a + 2, b]
-                + x[a + 3] * A[a + 3, b]
-            )
-        a += 4
-    while a < n:
-        for b in range(m):
-            out[b] += x[a] * A[a, b]
-        a += 1
+def _send_back(J, Lam, steps):
+    """Lam[s] = Lam[s + 1] J[s] for s = steps - 1 ... 0, four rows of J at a time."""
+    n = J.shape[1]
+    for k in range(steps):
+        # unsigned, for the test whether an index counts from the end costs more than the product
+        s, after = np.uintp(steps - 1 - k), np.uintp(steps - k)
+        for b in range(n):
+            Lam[s, b] = 0.0
+        for a in range(0, n - 3, 4):
+            l0, l1, l2, l3 = Lam[after, a], Lam[after, a + 1], Lam[after, a + 2], Lam[after, a + 3]
+            for b in range(n):
+                Lam[s, b] += (
+                    l0 * J[s, a, b]
+                    + l1 * J[s, a + 1, b]
+                    + l2 * J[s, a + 2, b]
+                    + l3 * J[s, a + 3, b]
+                )
+        for a in range(n - n % 4, n):
+            l0 = Lam[after, a]
+            for b in range(n):
+                Lam[s, b] += l0 * J[s, a, b]
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _step(net, W, x, f, u, phi, psi):
-    """Advance x(k) and f = tanh x(k) by one step in place; leave what the rows read in phi, psi."""
+def _step(net, W, x, f, X, k, Phi, Psi, j):
+    """Advance x(k) and f = tanh x(k) by one step in place; fills Phi[j] and Psi[j], j unsigned."""
+    dt, n_outputs, hidden_first = net
     n, q = W.shape
-    phi[:n] = f
-    phi[n : q - 1] = u
-    phi[q - 1] = 1.0
-    psi[:] = phi
-    for r in range(net.n_outputs, n):
+    for c in range(n):
+        Phi[j, c] = f[c]
+    for c in range(n, q - 1):
+        Phi[j, c] = X[k, c - n]
+    Phi[j, q - 1] = 1.0
+    for c in range(q):
+        Psi[j, c] = Phi[j, c]
+    for r in range(n_outputs, n):
         s = 0.0
         for c in range(q):
-            s += W[r, c] * phi[c]
-        x[r] += net.dt[r] * (s - x[r])
+            s += W[r, c] * Phi[j, c]
+        x[r] += dt[r] * (s - x[r])
         f[r] = np.tanh(x[r])
-        if net.hidden_first:
-            psi[r] = f[r]
-    for r in range(net.n_outputs):
+        if hidden_first:
+            Psi[j, r] = f[r]
+    for r in range(n_outputs):
         s = 0.0
         for c in range(q):
-            s += W[r, c] * psi[c]
-        x[r] += net.dt[r] * (s - x[r])
+            s += W[r, c] * Psi[j, c]
+        x[r] += dt[r] * (s - x[r])
         f[r] = np.tanh(x[r])
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def run(net, W, x, X, starts, out):
     """Run the frozen network over the rows of X; x is the state, in place; fills ``out``."""
-    n, q = W.shape
-    phi = np.empty(q)
-    psi = np.empty(q)
+    q = W.shape[1]
+    Phi, Psi = np.empty((1, q)), np.empty((1, q))
     f = np.tanh(x)
     for k in range(len(X)):
         if starts[k]:
             x[:] = 0.0
             f[:] = 0.0
-        _step(net, W, x, f, X[k], phi, psi)
+        _step(net, W, x, f, X, k, Phi, Psi, np.uintp(0))
         out[k] = x[: net.n_outputs]
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _linearise(net, W, phi, psi, J, C):
-    """Fill J = dx(k+1)/dx(k) and C = the part of it that passes within the step."""
+def _linearise(net, W, Phi, Psi, J, C, j):
+    """Fill J[j] = dx(k+1)/dx(k) and C[j] = the part of it that passes within the step."""
     dt, n_outputs, hidden_first = net
     n = len(W)
     for a in range(n):
         for b in range(n):
-            J[a, b] = dt[a] * W[a, b] * (1.0 - phi[b] * phi[b])
-        J[a, a] += 1.0 - dt[a]
+            J[j, a, b] = dt[a] * W[a, b] * (1.0 - Phi[j, b] * Phi[j, b])
+        J[j, a, a] += 1.0 - dt[a]
     if not hidden_first:
         return
     for o in range(n_outputs):
         for h in range(n_outputs, n):
-            C[o, h] = dt[o] * W[o, h] * (1.0 - psi[h] * psi[h])
-            J[o, h] = 0.0
+            C[j, o, h] = dt[o] * W[o, h] * (1.0 - Psi[j, h] * Psi[j, h])
+            J[j, o, h] = 0.0
         for h in range(n_outputs, n):
             for b in range(n):
-                J[o, b] += C[o, h] * J[h, b]
+                J[j, o, b] += C[j, o, h] * J[j, h, b]
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _follow(net, trace, psi):
+def _follow(net, trace, Psi):
     """d x_o(k+1) / d W_o where the hidden rows are frozen and outputs feed nothing back."""
-    for c in range(net.n_outputs, len(psi)):
-        trace[c] += net.dt[0] * (psi[c] - trace[c])
+    for c in range(net.n_outputs, len(trace)):
+        trace[c] += net.dt[0] * (Psi[0, c] - trace[c])
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _gradient(net, block, adjoint, Lam, G):
-    """G = d (adjoint . x_outputs(k+1)) / dW, exactly, for the newest step of the block."""
+def _readout_gradient(seed, trace, G):
+    """G = d (seed . x_outputs(k+1)) / dW where the hidden rows are frozen."""
+    for o in range(len(seed)):
+        for c in range(len(trace)):
+            G[o, c] = seed[o] * trace[c]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _gradient(net, P, J, Phi, Psi, C, position, seed, Lam, G):
+    """G = d (seed . x_outputs(k+1)) / dW, exactly, for the newest step of the block."""
     dt, n_outputs, hidden_first = net
-    P, J, Phi, Psi, C, trace, position = block
     n = len(dt)
-    if len(P) == 0:
-        for o in range(n_outputs):
-            for c in range(len(trace)):
-                G[o, c] = adjoint[o] * trace[c]
-        return
     # Lam[s] becomes the adjoint of the state after step s - 1 of the block, Lam[0] of its start.
     steps = position[0] + 1
     for a in range(n):
-        Lam[steps, a] = adjoint[a] if a < n_outputs else 0.0
-    for s in range(steps - 1, -1, -1):
-        _vecmat(Lam[s + 1], J[s], Lam[s])
-    if position[1]:
-        _matvec(P, Lam[0], G.reshape(G.size))
-    else:
-        G[:] = 0.0
-    if hidden_first:
-        for s in range(steps):
+        Lam[steps, a] = seed[a] if a < n_outputs else 0.0
+    _send_back(J, Lam, steps)
+    for s in range(steps):
+        if hidden_first:
             for o in range(n_outputs):
                 for h in range(n_outputs, n):
                     Lam[s + 1, h] += C[s, o, h] * Lam[s + 1, o]
-    for r in range(n):
-        _inject(dt[r], Lam, r, steps, Psi if r < n_outputs else Phi, G[r])
+        for a in range(n):
+            Lam[s + 1, a] *= dt[a]
+    np.dot(Lam[1 : steps + 1].T, Phi[:steps], G)  # what the rows of W injected in this block
+    if hidden_first:
+        for o in range(n_outputs):
+            G[o, :] = 0.0
+            for s in range(steps):
+                for c in range(G.shape[1]):
+                    G[o, c] += Lam[s + 1, o] * Psi[s, c]
+    if position[1]:
+        _add_product(P, Lam[0], G.reshape(G.size))
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _inject(dt, Lam, r, steps, features, g):
-    """g += sum_s dt Lam[s + 1, r] features[s], four steps in one pass over g."""
-    s = 0
-    while s + 4 <= steps:
-        l0, l1 = dt * Lam[s + 1, r], dt * Lam[s + 2, r]
-        l2, l3 = dt * Lam[s + 3, r], dt * Lam[s + 4, r]
-        for c in range(len(g)):
-            g[c] += (
-                l0 * features[s, c]
-                + l1 * features[s + 1, c]
-                + l2 * features[s + 2, c]
-                + l3 * features[s + 3, c]
-            )
-        s += 4
-    while s < steps:
-        l0 = dt * Lam[s + 1, r]
-        for c in range(len(g)):
-            g[c] += l0 * features[s, c]
-        s += 1
-
-
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _advance(net, block):
+def _advance(net, P, J, Phi, Psi, C, position):
     """Carry P over the finished block: P_r <- P_r Pi' + (what row r injected, carried along).
 
     One product [P_r | features'] [Pi' ; injections carried to the end] for each row r of W.
     """
     dt, n_outputs, hidden_first = net
-    P, J, Phi, Psi, C, _, position = block
     K, q = Phi.shape
     n = len(dt)
-    carried = np.empty((K, n, n))  # carried[s] = (J_{K-1} ... J_{s+1})'
-    carried[K - 1] = np.eye(n)
-    for s in range(K - 1, 0, -1):
-        np.dot(J[s].T, carried[s], carried[s - 1])
-    left = np.empty((q, n + K))
+    # J[s] becomes (J_{K-1} ... J_s)'
+    product = np.empty((n, n))
+    carried = np.eye(n)
+    for s in range(K - 1, -1, -1):
+        np.dot(J[s].T, carried, product)
+        J[s] = product
+        carried, product = product, carried
+    left = np.zeros((q, n + K))  # before the first block what P holds is of an earlier sequence
     right = np.empty((n + K, n))
-    np.dot(J[0].T, carried[0], right[:n])
+    right[:n] = J[0]
     for r in range(n):
         if r == 0:
             left[:, n:] = Psi.T
         if r == n_outputs:
             left[:, n:] = Phi.T
-        for s in range(K):
-            for a in range(n):
-                right[n + s, a] = dt[r] * carried[s, r, a]
-            if hidden_first and r >= n_outputs:
-                for o in range(n_outputs):
-                    for a in range(n):
-                        right[n + s, a] += dt[r] * C[s, o, r] * carried[s, o, a]
-        P_r = P[r * q : (r + 1) * q]
+        _carry(dt[r], J, C, r, n_outputs if hidden_first and r >= n_outputs else 0, right)
         if position[1]:
-            left[:, :n] = P_r
-        else:
-            left[:, :n] = 0.0  # P still holds what an earlier sequence left there
-        np.dot(left, right, P_r)
+            _copy_rows(P, r * q, left)
+        np.dot(left, right, P[r * q : (r + 1) * q])
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _sgd(optimizer, W, G):
-    """W -= velocity, velocity = momentum velocity + learning_rate G."""
-    rows, q = G.shape
-    for r in range(rows):
-        for c in range(q):
-            velocity = optimizer.momentum * optimizer.velocity[r, c] + (
-                optimizer.learning_rate * G[r, c]
-            )
-            optimizer.velocity[r, c] = velocity
-            W[r, c] -= velocity
+def _copy_rows(P, first, left):
+    """left[:, :n] = the rows of P from ``first`` on."""
+    for c in range(len(left)):
+        for a in range(P.shape[1]):
+            left[c, a] = P[first + c, a]
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _adam(optimizer, W, G):
-    """One step of Adam on the gradient G."""
-    rows, q = G.shape
-    optimizer.steps[0] += 1
-    t = optimizer.steps[0]
-    rate = optimizer.learning_rate * np.sqrt(1.0 - _ADAM_DECAY_2**t) / (1.0 - _ADAM_DECAY_1**t)
-    first, second = optimizer.velocity, optimizer.second_moment
-    for r in range(rows):
-        for c in range(q):
-            g = G[r, c]
-            first[r, c] += (1.0 - _ADAM_DECAY_1) * (g - first[r, c])
-            second[r, c] += (1.0 - _ADAM_DECAY_2) * (g * g - second[r, c])
-            W[r, c] -= rate * first[r, c] / (np.sqrt(second[r, c]) + _ADAM_EPSILON)
+def _carry(dt, J, C, r, n_outputs, right):
+    """right[n + s] = d x(block's end) / d (what row r of W reads at step s)."""
+    K, n = J.shape[:2]
+    for s in range(K - 1):
+        for a in range(n):
+            right[n + s, a] = dt * J[s + 1, r, a]
+        for o in range(n_outputs):
+            for a in range(n):
+                right[n + s, a] += dt * C[s, o, r] * J[s + 1, o, a]
+    for a in range(n):
+        right[n + K - 1, a] = 0.0
+    right[n + K - 1, r] = dt
+    for o in range(n_outputs):
+        right[n + K - 1, o] = dt * C[K - 1, o, r]
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _dekf(optimizer, output, innovation, G, gain, change):
+def _sgd(momentum, learning_rate, velocity, w, g):
+    """w -= velocity, velocity = momentum velocity + learning_rate g."""
+    for i in range(len(w)):
+        velocity[i] = momentum * velocity[i] + learning_rate * g[i]
+        w[i] -= velocity[i]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _adam(learning_rate, first, second, steps, w, g):
+    """One step of Adam on the gradient g; first and second are its moments."""
+    steps[0] += 1
+    t = steps[0]
+    rate = learning_rate * np.sqrt(1.0 - _ADAM_DECAY_2**t) / (1.0 - _ADAM_DECAY_1**t)
+    for i in range(len(w)):
+        first[i] += (1.0 - _ADAM_DECAY_1) * (g[i] - first[i])
+        second[i] += (1.0 - _ADAM_DECAY_2) * (g[i] * g[i] - second[i])
+        w[i] -= rate * first[i] / (np.sqrt(second[i]) + _ADAM_EPSILON)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _dekf(covariances, noises, output, innovation, G, gain, change):
     """Node-decoupled extended Kalman filter for one scalar output; adds to ``change``.
 
     Puskorius & Feldkamp, IEEE Trans. Neural Networks 5(2), 1994: one covariance P_r per unit, the
     scalar S = R + sum_r g_r' P_r g_r shared by all of them.
     """
     rows, q = G.shape
-    noise = optimizer.noise[output]
+    noise = noises[output]
     S = _NOISE_FACTOR * noise
     unexplained = innovation
     for r in range(rows):
-        covariance = optimizer.covariance[r]
+        covariance = covariances[r]
         for a in range(q):
             s = 0.0
             for c in range(q):
@@ -361,70 +360,56 @@ def _dekf(optimizer, output, innovation, G, gain, change):
             # what the outputs before this one have already moved in this row
             unexplained -= G[r, a] * change[r, a]
     for r in range(rows):
-        covariance = optimizer.covariance[r]
+        covariance = covariances[r]
         for a in range(q):
             scaled = gain[r, a] / S
             change[r, a] += scaled * unexplained
             for c in range(q):
                 covariance[a, c] -= scaled * gain[r, c]
     squared = min(innovation * innovation, _OUTLIER * noise)
-    optimizer.noise[output] = max(noise + _NOISE_RATE * (squared - noise), _NOISE_FLOOR)
+    noises[output] = max(noise + _NOISE_RATE * (squared - noise), _NOISE_FLOOR)
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _update(net, block, optimizer, W, x, target, Lam, G, gain, change):
-    """Change W after one row; targets that are NaN have no say, and without any nothing changes."""
-    n_outputs = net.n_outputs
-    adjoint = np.zeros(n_outputs)
+def _seed(solver, o, x, Y, k, seed):
+    """What the error of row k, or output o alone, has to say; False if no target is known."""
     known = False
-    for o in range(n_outputs):
-        if not np.isnan(target[o]):
-            adjoint[o] = x[o] - target[o]
-            known = True
-    if not known:
-        return
-    if optimizer.solver != DEKF:
-        _gradient(net, block, adjoint, Lam, G)
-        if optimizer.solver == SGD:
-            _sgd(optimizer, W, G)
-        else:
-            _adam(optimizer, W, G)
-        return
-    change[:] = 0.0
-    for o in range(n_outputs):
-        if np.isnan(target[o]):
-            continue
-        adjoint[:] = 0.0
-        adjoint[o] = 1.0
-        _gradient(net, block, adjoint, Lam, G)
-        _dekf(optimizer, o, target[o] - x[o], G, gain, change)
-    W[: len(change)] += change
+    for i in range(len(seed)):
+        seed[i] = 0.0
+        if not np.isnan(Y[k, i]):
+            if solver != DEKF:
+                seed[i] = x[i] - Y[k, i]
+                known = True
+            elif i == o:
+                seed[i] = 1.0
+                known = True
+    return known
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _exploded(net, guard, W, learned, x, target):
-    """Whether predictions or learned rows of W have exploded; otherwise keeps the guard's books."""
-    limits = guard.limits
+def _exploded(limits, w, x, Y, k):
+    """Whether predictions or learned weights have exploded; keeps account of the largest."""
     size = 0.0
-    for o in range(net.n_outputs):
+    for o in range(Y.shape[1]):
         size = max(size, abs(x[o]))
-        if not np.isnan(target[o]):
-            limits[0] = max(limits[0], abs(target[o]))
+        if not np.isnan(Y[k, o]):
+            limits[0] = max(limits[0], abs(Y[k, o]))
     total = size
-    for r in range(learned):
-        for c in range(W.shape[1]):
-            total += abs(W[r, c])
+    for i in range(len(w)):
+        total += abs(w[i])
     limits[1] = max(limits[1], size)
     # written so that NaN, which compares false with everything, counts as exploded
-    if not (total < np.inf and size <= _EXPLODED * limits[0]):
-        return True
-    limits[2] += 1
-    if limits[2] == len(W):
-        if limits[1] <= _GOOD * limits[0]:
-            guard.good[:] = guard.candidate
-        guard.candidate[:] = W
-        limits[1] = limits[2] = 0.0
-    return False
+    return not (total < np.inf and size <= _EXPLODED * limits[0])
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _remember(guard, W):
+    """Once in a while: the candidate has proved good, or not; W is the next candidate."""
+    good, candidate, limits = guard
+    if limits[1] <= _GOOD * limits[0]:
+        good[:] = candidate
+    candidate[:] = W
+    limits[1] = limits[2] = 0.0
 
 
 @njit(cache=True, nogil=True)
@@ -463,39 +448,59 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
     A row with ``starts[k]`` begins a new sequence at rest. Returns how often learning exploded and
     was set back.
     """
-    n, q = W.shape
-    K = len(block.J)
-    rows = n if K else net.n_outputs
-    Lam = np.empty((K + 1, n))
-    G = np.empty((rows, q))
-    gain = np.empty((rows, q))
-    change = np.empty((rows, q))
-    phi, psi = np.empty(q), np.empty(q)
-    f = np.tanh(x)
+    # Taken out of their tuples once: every access inside the loop would count references.
+    P, J, Phi, Psi, C, trace, position = block
+    solver, rate, momentum, velocity, moment, covariance, _, noise, steps = optimizer
+    limits = guard.limits
+    (n, q), n_outputs, K = W.shape, net.n_outputs, len(J)
+    rows = n if K else n_outputs
+    Lam, seed, f = np.empty((K + 1, n)), np.empty(n_outputs), np.tanh(x)
+    G, gain, change = np.empty((rows, q)), np.empty((rows, q)), np.empty((rows, q))
+    if K == 0:
+        Phi, Psi = np.empty((1, q)), np.empty((1, q))
+    w, g, delta = W.reshape(n * q)[: rows * q], G.reshape(rows * q), change.reshape(rows * q)
+    first, second = velocity.reshape(velocity.size), moment.reshape(moment.size)
     explosions = 0
     for k in range(len(X)):
         if starts[k]:
             rest(x, block)
             f[:] = 0.0
-        j = block.position[0]
+        j = np.uintp(position[0])
+        _step(net, W, x, f, X, k, Phi, Psi, j)
         if K:
-            phi, psi = block.Phi[j], block.Psi[j]
-        _step(net, W, x, f, X[k], phi, psi)
-        if K:
-            _linearise(net, W, phi, psi, block.J[j], block.C[j])
+            _linearise(net, W, Phi, Psi, J, C, j)
         else:
-            _follow(net, block.trace, psi)
-        _update(net, block, optimizer, W, x, Y[k], Lam, G, gain, change)
-        if _exploded(net, guard, W, rows, x, Y[k]):
+            _follow(net, trace, Psi)
+        delta[:] = 0.0
+        for o in range(n_outputs if solver == DEKF else 1):  # the filter takes them one by one
+            if not _seed(solver, o, x, Y, k, seed):
+                continue
+            if K:
+                _gradient(net, P, J, Phi, Psi, C, position, seed, Lam, G)
+            else:
+                _readout_gradient(seed, trace, G)
+            if solver == SGD:
+                _sgd(momentum, rate, first, w, g)
+            elif solver == ADAM:
+                _adam(rate, first, second, steps, w, g)
+            else:
+                _dekf(covariance, noise, o, Y[k, o] - x[o], G, gain, change)
+        if solver == DEKF:
+            w += delta
+        if _exploded(limits, w, x, Y, k):
             _recover(optimizer, guard, W, x, block)
             f[:] = 0.0
             explosions += 1
-        elif K:
-            block.position[0] += 1
-            if block.position[0] == K:
-                _advance(net, block)
-                block.position[0] = 0
-                block.position[1] = 1
+            continue
+        limits[2] += 1
+        if limits[2] == n:
+            _remember(guard, W)
+        if K:
+            position[0] += 1
+        if K and position[0] == K:
+            _advance(net, P, J, Phi, Psi, C, position)
+            position[0] = 0
+            position[1] = 1
     return explosions
 
 
@@ -516,7 +521,7 @@ def loss_gradient(net, W, X, Y, starts, G):
         if starts[k]:
             x[:] = 0.0
             f[:] = 0.0
-        _step(net, W, x, f, X[k], Phi[k], Psi[k])
+        _step(net, W, x, f, X, k, Phi, Psi, np.uintp(k))
         for o in range(n_outputs):
             if not np.isnan(Y[k, o]):
                 errors[k, o] = x[o] - Y[k, o]
