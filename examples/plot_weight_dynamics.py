@@ -124,7 +124,8 @@ for target in ("y", "z"):
         print(f"  {observation:50}{np.sum(seen)} of {len(SEEDS)} seeds")
 
 # %%
-# What appears, and what does not:
+# What appears, and what does not. (With target y the runs are so sensitive that rounding, which
+# depends on the machine, changes single curves after some epochs; the counts hardly change.)
 #
 # - **Target y.** The first observation appears with every seed: APRL is best after 3 to 15 epochs
 #   (in the paper after 15). Then its error does not merely rise but swings wildly, to many times
