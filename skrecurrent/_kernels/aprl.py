@@ -114,9 +114,9 @@ def new_batch(net, W, regularization):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")
-def _tanh(x, out):
+def _tanh(x, out, first, stop):
     """tanh to 1e-15 in a loop that the compiler vectorises, which it does not with np.tanh."""
-    for i in range(len(x)):
+    for i in range(first, stop):
         y = min(max(x[i], -20.0), 20.0) / 32.0
         m = 1.0 + y / 11.0  # m becomes exp(y) - 1 = y (1 + y/2 (1 + y/3 (...)))
         for k in range(10, 1, -1):
@@ -128,10 +128,11 @@ def _tanh(x, out):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _dot(a, b):
+def _dot(A, i, b):
+    """A[i] b."""
     s = 0.0
-    for j in range(len(a)):
-        s += a[j] * b[j]
+    for j in range(len(b)):
+        s += A[i, j] * b[j]
     return s
 
 
@@ -150,113 +151,96 @@ def _add_products(W, first, phi, out):
         out[i], out[i + 1], out[i + 2], out[i + 3] = s0, s1, s2, s3
         i += 4
     while i < n:
-        out[i] = _dot(W[i], phi)
+        out[i] = _dot(W, i, phi)
         i += 1
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _step(net, W, W_0, G, x, f, u, scratch):
-    """Advance x(k) and f = tanh x(k) by one step in place, eq. (2).
+def _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a):
+    """Advance the state x and f = tanh x by row k of X in place, eq. (2).
 
     The internal rows of the network are W_0 + W_0_io G, the output rows those of W. Leaves phi, psi
-    and G phi in ``scratch``.
+    and G phi. (Arrays one by one: a tuple of them costs more to hand over than a small network to
+    step.)
     """
-    phi, psi, G_phi, a = scratch
     n, q = W_0.shape
-    n_outputs = net.n_outputs
-    phi[:n] = f
-    phi[n : q - 1] = u
-    phi[q - 1] = 1.0
-    psi[:] = phi
+    n_outputs = len(G)
+    for j in range(n):
+        phi[j] = psi[j] = f[j]
+    for j in range(n, q - 1):
+        phi[j] = psi[j] = X[k, j - n]
+    phi[q - 1] = psi[q - 1] = 1.0
     for o in range(n_outputs):
-        G_phi[o] = _dot(G[o], phi)
+        G_phi[o] = _dot(G, o, phi)
     _add_products(W_0, n_outputs, phi, a)
     for i in range(n_outputs, n):
         for o in range(n_outputs):
             a[i] += W_0[i, o] * G_phi[o]
-        x[i] += net.dt[i] * (a[i] - x[i])
-    if net.hidden_first:
-        _tanh(x[n_outputs:], f[n_outputs:])
-        psi[n_outputs:n] = f[n_outputs:]
+        x[i] += dt[i] * (a[i] - x[i])
+    if hidden_first:
+        _tanh(x, f, n_outputs, n)
+        for j in range(n_outputs, n):
+            psi[j] = f[j]
     for o in range(n_outputs):
-        x[o] += net.dt[o] * (_dot(W[o], psi) - x[o])
-    if net.hidden_first:
-        _tanh(x[:n_outputs], f[:n_outputs])
-    else:
-        _tanh(x, f)
-
-
-@njit(cache=True, nogil=True)
-def _new_scratch(n, q, n_outputs):
-    """phi, psi, G phi and the potentials of one step."""
-    return np.empty(q), np.empty(q), np.zeros(n_outputs), np.empty(n)
+        x[o] += dt[o] * (_dot(W, o, psi) - x[o])
+    _tanh(x, f, 0, n_outputs if hidden_first else n)
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def run(net, W, x, X, starts, out):
     """Run the frozen network over the rows of X; x is the state, in place; fills ``out``."""
     n, q = W.shape
-    scratch = _new_scratch(n, q, net.n_outputs)
-    G = np.zeros((net.n_outputs, q))
-    f = np.empty(n)
-    _tanh(x, f)
+    dt, n_outputs, hidden_first = net
+    G, G_phi = np.zeros((n_outputs, q)), np.empty(n_outputs)
+    phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
+    _tanh(x, f, 0, n)
     for k in range(len(X)):
         if starts[k]:
             x[:] = 0.0
             f[:] = 0.0
-        _step(net, W, W, G, x, f, X[k], scratch)
-        out[k] = x[: net.n_outputs]
-
-
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _triangle_rows(V_inv, s, growth, phi, h, first, last, left):
-    """Part of ``_product``: some rows, from the column ``left`` to the diagonal."""
-    for i in range(first, last):
-        total = 0.0
-        for j in range(left, i):
-            v = growth * (V_inv[i, j] - s[i] * s[j])
-            V_inv[i, j] = v
-            total += v * phi[j]
-            h[j] += v * phi[i]
-        v = growth * (V_inv[i, i] - s[i] * s[i])
-        V_inv[i, i] = v
-        h[i] += total + v * phi[i]
+        _step(dt, hidden_first, W, W, G, x, f, X, k, phi, psi, G_phi, a)
+        for o in range(n_outputs):
+            out[k, o] = x[o]
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def _product(V_inv, pending, phi, h):
-    """V_inv <- growth (V_inv - s s') and h = V_inv phi in one pass over the lower triangle."""
+    """V_inv <- growth (V_inv - s s') and h = V_inv phi in one pass over the lower triangle.
+
+    Two rows at a time: h is then read and written half as often.
+    """
     q = len(phi)
-    s, growth = pending[:q], pending[q]
-    h[:] = 0.0
-    i = 0
-    while i + 4 <= q:
-        r0, r1, r2, r3 = V_inv[i], V_inv[i + 1], V_inv[i + 2], V_inv[i + 3]
-        s0, s1, s2, s3 = s[i], s[i + 1], s[i + 2], s[i + 3]
-        p0, p1, p2, p3 = phi[i], phi[i + 1], phi[i + 2], phi[i + 3]
-        t0 = t1 = t2 = t3 = 0.0
+    s, growth = pending, pending[q]
+    for i in range(0, q - 1, 2):
+        s0, s1, p0, p1 = s[i], s[i + 1], phi[i], phi[i + 1]
+        t0 = t1 = 0.0
         for j in range(i):
-            v0 = growth * (r0[j] - s0 * s[j])
-            v1 = growth * (r1[j] - s1 * s[j])
-            v2 = growth * (r2[j] - s2 * s[j])
-            v3 = growth * (r3[j] - s3 * s[j])
-            r0[j], r1[j], r2[j], r3[j] = v0, v1, v2, v3
+            v0 = growth * (V_inv[i, j] - s0 * s[j])
+            v1 = growth * (V_inv[i + 1, j] - s1 * s[j])
+            V_inv[i, j] = v0
+            V_inv[i + 1, j] = v1
             t0 += v0 * phi[j]
             t1 += v1 * phi[j]
-            t2 += v2 * phi[j]
-            t3 += v3 * phi[j]
-            h[j] += v0 * p0 + v1 * p1 + v2 * p2 + v3 * p3
-        h[i] += t0
-        h[i + 1] += t1
-        h[i + 2] += t2
-        h[i + 3] += t3
-        _triangle_rows(V_inv, s, growth, phi, h, i, i + 4, i)
-        i += 4
-    _triangle_rows(V_inv, s, growth, phi, h, i, q, 0)
+            h[j] += v0 * p0 + v1 * p1
+        v00 = growth * (V_inv[i, i] - s0 * s0)
+        v10 = growth * (V_inv[i + 1, i] - s1 * s0)
+        v11 = growth * (V_inv[i + 1, i + 1] - s1 * s1)
+        V_inv[i, i], V_inv[i + 1, i], V_inv[i + 1, i + 1] = v00, v10, v11
+        h[i] = t0 + v00 * p0 + v10 * p1
+        h[i + 1] = t1 + v10 * p0 + v11 * p1
+    if q % 2:
+        i = q - 1
+        h[i] = 0.0
+        for j in range(q):
+            v0 = growth * (V_inv[i, j] - s[i] * s[j])
+            V_inv[i, j] = v0
+            h[i] += v0 * phi[j]
+            if j < i:
+                h[j] += v0 * phi[i]
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _gain(rule, V_inv, pending, phi, h):
+def _gain(forgetting, regularization, V_inv, pending, phi, h):
     """Let phi enter V; h becomes the gain V^-1(k-1) phi / (forgetting + phi' V^-1(k-1) phi).
 
     The update of V^-1 itself is left pending. Forgetting is suspended for rows where it would carry
@@ -265,14 +249,16 @@ def _gain(rule, V_inv, pending, phi, h):
     """
     q = len(phi)
     _product(V_inv, pending, phi, h)
-    forgetting = 1.0
-    if rule.forgetting < 1.0:
+    if forgetting < 1.0:
         trace = 0.0
         for i in range(q):
             trace += V_inv[i, i]
-        if trace * rule.regularization <= q * rule.forgetting:
-            forgetting = rule.forgetting
-    c = forgetting + max(_dot(h, phi), 0.0)
+        if trace * regularization > q * forgetting:
+            forgetting = 1.0
+    c = 0.0
+    for j in range(q):
+        c += h[j] * phi[j]
+    c = forgetting + max(c, 0.0)
     root = np.sqrt(c)
     for j in range(q):
         pending[j] = h[j] / root
@@ -281,53 +267,47 @@ def _gain(rule, V_inv, pending, phi, h):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _new_errors(x, target, errors):
+def _new_errors(x, Y, k, errors):
     """Fill the errors, 0 where there is no target; returns whether there is any."""
     known = False
-    for o in range(len(target)):
+    for o in range(len(errors)):
         errors[o] = 0.0
-        if not np.isnan(target[o]):
-            errors[o] = x[o] - target[o]
+        if not np.isnan(Y[k, o]):
+            errors[o] = x[o] - Y[k, o]
             known = True
     return known
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _output_gamma(net, W, o, errors, e, D_e):
-    """gamma_o(k), eq. (10), of an output row."""
-    through = 0.0
-    for r in range(net.n_outputs):
-        through += W[o, r] * D_e[r]
-    return -errors[o] + (1.0 - net.dt[o]) * e[o] + net.dt[o] * through
+def _output_gamma(dt, W, o, errors, e, D_e):
+    """gamma_o(k), eq. (10), of an output row; D_e is D(k-1) e(k-1)."""
+    return -errors[o] + (1.0 - dt[o]) * e[o] + dt[o] * _dot(W, o, D_e)
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _update(net, rule, memory, W, scratch, errors, D_e, h):
-    """Step 3: change the output rows of W and G by one row; D_e is D(k-1) e(k-1)."""
-    W_0, G, V_inv, pending, e = memory
-    phi, psi, G_phi, innovations = scratch
-    n_outputs, q = G.shape
-    _gain(rule, V_inv[0], pending[0], psi, h)
+def _change_outputs(dt, eta, literal, W, W_0, psi, errors, e, D_e, gain, innovations):
+    """Step 3 for the output rows of W."""
+    n_outputs = len(errors)
     for o in range(n_outputs):
-        gamma = _output_gamma(net, W, o, errors, e, D_e)
-        innovations[o] = rule.eta / net.dt[o] * gamma
-        if rule.literal:
-            innovations[o] -= _dot(W[o], psi) - _dot(W_0[o], psi)
+        innovations[o] = eta / dt[o] * _output_gamma(dt, W, o, errors, e, D_e)
+        if literal:
+            innovations[o] -= _dot(W, o, psi) - _dot(W_0, o, psi)
     for o in range(n_outputs):
-        for j in range(q):
-            W[o, j] += innovations[o] * h[j]
-    if rule.internal_rate == 0.0:
-        return
-    if net.hidden_first:
-        _gain(rule, V_inv[1], pending[1], phi, h)
+        for j in range(len(gain)):
+            W[o, j] += innovations[o] * gain[j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _change_internal(rate, literal, G, G_phi, D_e, gain, innovations):
+    """Step 3 for all internal rows at once: W_io(k) is W_io(0) (I + G_o), gamma_i / dt is W_io D e."""
+    n_outputs = len(D_e)
     for o in range(n_outputs):
-        # gamma_i / dt of an internal row is W_io(0) times this: W_io(k) is W_io(0) (I + G_o)
-        innovations[o] = rule.eta * rule.internal_rate * (D_e[o] + _dot(G[o, :n_outputs], D_e))
-        if rule.literal:
+        innovations[o] = rate * (D_e[o] + _dot(G, o, D_e))
+        if literal:
             innovations[o] -= G_phi[o]
     for o in range(n_outputs):
-        for j in range(q):
-            G[o, j] += innovations[o] * h[j]
+        for j in range(len(gain)):
+            G[o, j] += innovations[o] * gain[j]
 
 
 @njit(cache=True, nogil=True)
@@ -361,14 +341,13 @@ def _restart_if_changed(memory, W):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _exploded(guard, x, target, learned):
-    """Whether a prediction or what was learned has exploded; otherwise keeps the guard's books."""
-    limits = guard.limits
+def _exploded(limits, x, Y, k, learned):
+    """Whether a prediction or what was learned has exploded; keeps the guard's books."""
     size = 0.0
-    for o in range(len(target)):
+    for o in range(Y.shape[1]):
         size = max(size, abs(x[o]))
-        if not np.isnan(target[o]):
-            limits[0] = max(limits[0], abs(target[o]))
+        if not np.isnan(Y[k, o]):
+            limits[0] = max(limits[0], abs(Y[k, o]))
     limits[1] = max(limits[1], size)
     limits[2] += 1
     # written so that NaN, which compares false with everything, counts as exploded
@@ -385,11 +364,16 @@ def _keep_good(guard, W):
 
 
 @njit(cache=True, nogil=True)
-def _back_to_good(guard, W, x, f, e):
-    """Back to the last good weights, at rest."""
+def _back_to_good(guard, W):
+    """Back to the last good weights."""
     W[:] = guard.good
     guard.candidate[:] = guard.good
     guard.limits[1:] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _rest(x, f, e):
+    """The rest state: all zeros, and no error before it."""
     x[:] = 0.0
     f[:] = 0.0
     e[:] = 0.0
@@ -424,30 +408,39 @@ def learn(net, rule, memory, guard, W, x, X, Y, starts):
     the state. Returns how often learning exploded and was set back.
     """
     n, q = W.shape
-    n_outputs = net.n_outputs
-    W_0, G, e = memory.W_0, memory.G, memory.e
-    scratch = _new_scratch(n, q, n_outputs)
-    h, f = np.empty(q), np.empty(n)
-    D_e, errors = np.empty(n_outputs), np.empty(n_outputs)
+    dt, n_outputs, hidden_first = net
+    eta, internal_rate, literal, forgetting, regularization = rule
+    W_0, G, V_inv, pending, e = memory
+    V_o, pending_o, V_i, pending_i = V_inv[0], pending[0], V_inv[-1], pending[-1]
+    limits = guard.limits
+    phi, psi, gain = np.empty(q), np.empty(q), np.empty(q)
+    f, a = np.empty(n), np.empty(n)
+    G_phi, errors = np.empty(n_outputs), np.empty(n_outputs)
+    D_e, innovations = np.empty(n_outputs), np.empty(n_outputs)
     explosions = 0
     _restart_if_changed(memory, W)
-    _tanh(x, f)
+    _tanh(x, f, 0, n)
     for k in range(len(X)):
         if starts[k]:
-            x[:] = 0.0
-            f[:] = 0.0
-            e[:] = 0.0
+            _rest(x, f, e)
         for o in range(n_outputs):
             D_e[o] = (1.0 - f[o] * f[o]) * e[o]
-        _step(net, W, W_0, G, x, f, X[k], scratch)
-        if _new_errors(x, Y[k], errors):
-            _update(net, rule, memory, W, scratch, errors, D_e, h)
-        e[:] = errors
-        if _exploded(guard, x, Y[k], _size(W, n_outputs) + _size(G, n_outputs)):
-            _back_to_good(guard, W, x, f, e)
+        _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a)
+        if _new_errors(x, Y, k, errors):
+            _gain(forgetting, regularization, V_o, pending_o, psi, gain)
+            _change_outputs(dt, eta, literal, W, W_0, psi, errors, e, D_e, gain, innovations)
+            if internal_rate > 0.0:
+                if hidden_first:
+                    _gain(forgetting, regularization, V_i, pending_i, phi, gain)
+                _change_internal(eta * internal_rate, literal, G, G_phi, D_e, gain, innovations)
+        for o in range(n_outputs):
+            e[o] = errors[o]
+        if _exploded(limits, x, Y, k, _size(W, n_outputs) + _size(G, n_outputs)):
+            _back_to_good(guard, W)
+            _rest(x, f, e)
             _relearn(rule, memory, W)
             explosions += 1
-        elif guard.limits[2] == n:
+        elif limits[2] == n:
             _compose(W_0, G, W)
             _keep_good(guard, W)
     _compose(W_0, G, W)
@@ -463,16 +456,15 @@ def _add_lower(V, phi):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _collect(net, batch, W, scratch, errors, D_e):
+def _collect(net, batch, W, phi, psi, errors, D_e):
     """Let one row enter V and B, eqs (8)-(10)."""
     V, B, e, _ = batch
-    phi, psi, _, _ = scratch
     n_outputs = net.n_outputs
     _add_lower(V[0], psi)
     if net.hidden_first:
         _add_lower(V[1], phi)
     for o in range(n_outputs):
-        gamma = _output_gamma(net, W, o, errors, e, D_e) / net.dt[o]
+        gamma = _output_gamma(net.dt, W, o, errors, e, D_e) / net.dt[o]
         for j in range(len(phi)):
             B[o, j] += gamma * psi[j]
             B[n_outputs + o, j] += D_e[o] * phi[j]
@@ -510,33 +502,34 @@ def learn_batch(net, eta, regularization, batch, guard, W, x, X, Y, starts, bloc
     Returns how often learning exploded and was set back.
     """
     n, q = W.shape
-    n_outputs = net.n_outputs
+    dt, n_outputs, hidden_first = net
     V, B, e, rows = batch
-    scratch = _new_scratch(n, q, n_outputs)
-    G, f = np.zeros((n_outputs, q)), np.empty(n)
+    limits = guard.limits
+    G, G_phi = np.zeros((n_outputs, q)), np.empty(n_outputs)
+    phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
     D_e, errors = np.empty(n_outputs), np.empty(n_outputs)
     explosions = 0
-    _tanh(x, f)
+    _tanh(x, f, 0, n)
     for k in range(len(X)):
         if starts[k]:
-            x[:] = 0.0
-            f[:] = 0.0
-            e[:] = 0.0
+            _rest(x, f, e)
         for o in range(n_outputs):
             D_e[o] = (1.0 - f[o] * f[o]) * e[o]
-        _step(net, W, W, G, x, f, X[k], scratch)
-        if _new_errors(x, Y[k], errors):
-            _collect(net, batch, W, scratch, errors, D_e)
+        _step(dt, hidden_first, W, W, G, x, f, X, k, phi, psi, G_phi, a)
+        if _new_errors(x, Y, k, errors):
+            _collect(net, batch, W, phi, psi, errors, D_e)
             rows[0] += 1
-        e[:] = errors
+        for o in range(n_outputs):
+            e[o] = errors[o]
         if rows[0] == block:
             apply_batch(net, eta, batch, W)
-        if _exploded(guard, x, Y[k], _size(W, n) if rows[0] == 0 else 0.0):
-            _back_to_good(guard, W, x, f, e)
+        if _exploded(limits, x, Y, k, _size(W, n) if rows[0] == 0 else 0.0):
+            _back_to_good(guard, W)
+            _rest(x, f, e)
             V[:] = np.eye(q) * regularization
             B[:] = 0.0
             rows[0] = 0
             explosions += 1
-        elif guard.limits[2] == n:
+        elif limits[2] == n:
             _keep_good(guard, W)
     return explosions

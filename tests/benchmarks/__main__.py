@@ -8,7 +8,7 @@ import numpy
 import scipy
 import sklearn
 
-from tests.benchmarks import accuracy, one_row, rtrl_kernel
+from tests.benchmarks import accuracy, aprl_kernel, one_row, rtrl_kernel
 
 PAGE = """\
 # Benchmarks
@@ -23,6 +23,14 @@ throughout. {versions}. The machine has {processor}, and is shared: compare rati
 ## The exact gradient: blocks of steps against plain RTRL
 
 {kernel}
+
+## Atiya-Parlos learning: accuracy
+
+{aprl_accuracy}
+
+## Atiya-Parlos learning: the kernel
+
+{aprl_kernel}
 
 ## One row at a time
 
@@ -40,6 +48,8 @@ def main():
             processor=processor(),
             accuracy=accuracy.report(),
             kernel=rtrl_kernel.report(),
+            aprl_accuracy=accuracy.aprl_report(),
+            aprl_kernel=aprl_kernel.report(),
             one_row=one_row.report(),
         )
     )
