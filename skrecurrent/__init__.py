@@ -1,8 +1,8 @@
 """Recurrent regressors for scikit-learn that learn online and exactly."""
 
-from skrecurrent import datasets
+from skrecurrent import datasets, inspection
 from skrecurrent._aprl import APRLRegressor
 from skrecurrent._rtrl import RTRLRegressor
 from skrecurrent._version import __version__
 
-__all__ = ["APRLRegressor", "RTRLRegressor", "__version__", "datasets"]
+__all__ = ["APRLRegressor", "RTRLRegressor", "__version__", "datasets", "inspection"]

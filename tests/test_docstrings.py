@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 import skrecurrent
-from skrecurrent import datasets
+from skrecurrent import datasets, inspection
 
 API_PAGE = pathlib.Path(__file__).parents[1] / "docs" / "api.md"
 
@@ -30,7 +30,7 @@ def public_methods(estimator):
 def test_the_api_page_lists_what_is_public():
     text = API_PAGE.read_text(encoding="utf-8")
     names = [name for name in skrecurrent.__all__ if not name.startswith("__")]
-    for module_names in (names, datasets.__all__):
+    for module_names in (names, datasets.__all__, inspection.__all__):
         for name in module_names:
             assert f"`{name}`" in text, name
     for estimator in ESTIMATORS:
