@@ -124,7 +124,10 @@ def new_batch(net, W, regularization):
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")
 def _tanh(x, out, first, stop):
-    """tanh to 1e-15 in a loop that the compiler vectorises, which it does not with np.tanh."""
+    """tanh to 1e-15 in a loop that the compiler vectorises, which it does not with np.tanh.
+
+    Hand over a zero as np.int64(0): a literal 0 would be compiled once more.
+    """
     for i in range(first, stop):
         y = min(max(x[i], -20.0), 20.0) / 32.0
         m = 1.0 + y / 11.0  # m becomes exp(y) - 1 = y (1 + y/2 (1 + y/3 (...)))
@@ -192,7 +195,7 @@ def _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a):
             psi[j] = f[j]
     for o in range(n_outputs):
         x[o] += dt[o] * (_dot(W, o, psi) - x[o])
-    _tanh(x, f, 0, n_outputs if hidden_first else n)
+    _tanh(x, f, np.int64(0), n_outputs if hidden_first else n)
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
@@ -202,7 +205,7 @@ def run(net, W, x, X, starts, out):
     dt, n_outputs, hidden_first = net
     G, G_phi = np.zeros((n_outputs, q)), np.empty(n_outputs)
     phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
-    _tanh(x, f, 0, n)
+    _tanh(x, f, np.int64(0), n)
     for k in range(len(X)):
         if starts[k]:
             x[:] = 0.0
@@ -432,7 +435,7 @@ def learn(net, rule, memory, guard, W, x, X, Y, starts):
     D_e, innovations = np.empty(n_outputs), np.empty(n_outputs)
     explosions = 0
     _restart_if_changed(memory, W)
-    _tanh(x, f, 0, n)
+    _tanh(x, f, np.int64(0), n)
     for k in range(len(X)):
         if starts[k]:
             _rest(x, f, e)
@@ -525,7 +528,7 @@ def learn_batch(net, eta, regularization, batch, guard, W, x, X, Y, starts, bloc
     phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
     D_e, errors = np.empty(n_outputs), np.empty(n_outputs)
     explosions = 0
-    _tanh(x, f, 0, n)
+    _tanh(x, f, np.int64(0), n)
     for k in range(len(X)):
         if starts[k]:
             _rest(x, f, e)
