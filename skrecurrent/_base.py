@@ -186,9 +186,8 @@ class BaseRecurrentRegressor(
             self._check_targets_known(given.targets[:split])
             continues = self.warm_start and hasattr(self, "_weights")
             self._check_size(given, continues)
-            context = self._init_callback_context(max_subtasks=self._max_subtasks())
+            context = self._init_callback_context(max_subtasks=self.max_iter)
             context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        with _unchanged_on_error(self):
             self._create(given, continues)
             if self._statistics is not None:
                 self._freeze_statistics(given.rows[:split], given.targets[:split])
@@ -198,9 +197,6 @@ class BaseRecurrentRegressor(
             estimator=self, X=X, y=y, reconstruction_attributes=self._snapshot
         )
         return self
-
-    def _max_subtasks(self):
-        return self.max_iter
 
     def _train(self, epochs):
         """Run the epochs and keep the best of them, whatever ends the training."""
