@@ -6,8 +6,9 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skrecurrent._base import BaseRecurrentRegressor, one_blas_thread
+from skrecurrent._base import BaseRecurrentRegressor
 from skrecurrent._kernels import aprl
+from skrecurrent._threads import one_blas_thread
 
 # The initial reservoir and how strongly it hears the outputs. On NARMA10, Mackey-Glass and Roessler
 # (2000 rows, seeds other than those of the benchmarks) a spectral radius of .8-.9 is level and .95

@@ -30,7 +30,6 @@ two-dimensional, with NaN where there is no target.
 import copy
 import os
 import sys
-import threading
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
@@ -51,10 +50,10 @@ from sklearn.utils.validation import (
     check_scalar,
     validate_data,
 )
-from threadpoolctl import ThreadpoolController  # comes with scikit-learn
 
 from skrecurrent._epochs import Epochs, r2_of_known
 from skrecurrent._kernels import scaling
+from skrecurrent._threads import one_at_a_time, one_blas_thread
 
 _FLOAT64 = np.dtype(np.float64)
 
@@ -125,6 +124,7 @@ class BaseRecurrentRegressor(
 
     # ------------------------------------------------------------------ fitting
 
+    @one_at_a_time
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, sequence_id=None):
         """Fit the network to one series, or to several sequences, by repeated passes.
@@ -159,6 +159,8 @@ class BaseRecurrentRegressor(
             If the input is empty, of the wrong shape, holds text, NaN or infinity in `X` or
             infinity in `y`, if a column of `y` has no known value, if a sequence id returns after
             another one, or if the network would not fit in memory.
+        RuntimeError
+            If another thread is changing the same estimator at this moment.
 
         Warns
         -----
@@ -204,7 +206,7 @@ class BaseRecurrentRegressor(
             epochs.judge()  # so that training never ends worse than it began
             self._optimize(*epochs.training_rows, epochs)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warnings.warn("Training interrupted by user.", stacklevel=5)
             epochs.judge()  # the unfinished epoch may be the best
         finally:
             epochs.restore_best()
@@ -214,9 +216,10 @@ class BaseRecurrentRegressor(
                 f"Learning exploded in epoch {self.n_iter_} and was stopped; the best weights "
                 "are kept. A smaller learning_rate_init or standardize=True may help.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
+    @one_at_a_time
     def partial_fit(self, X, y, *, sequence_id=None):
         """Learn rows of a stream, once each and in order, continuing where the last call ended.
 
@@ -245,6 +248,8 @@ class BaseRecurrentRegressor(
         ------
         ValueError
             As ``fit``; an invalid chunk changes nothing.
+        RuntimeError
+            If another thread is changing the same estimator at this moment.
 
         Warns
         -----
@@ -279,7 +284,7 @@ class BaseRecurrentRegressor(
                 f"Learning exploded {explosions} time(s) in this chunk and was set back to the "
                 "last good weights. A smaller learning_rate_init or standardize=True may help.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         return self
 
@@ -484,6 +489,7 @@ class BaseRecurrentRegressor(
             unknown = unknown[:, 0]
         return self.partial_fit(X, unknown, sequence_id=sequence_id)
 
+    @one_at_a_time
     def reset_state(self):
         """Put the network to rest: the next row starts a new sequence.
 
@@ -796,34 +802,6 @@ def _unchanged_on_error(estimator):
         estimator.__dict__.clear()
         estimator.__dict__.update(before)
         raise
-
-
-class _OneBlasThread:
-    """Matrix products in one thread: with more, the last bits depend on how many.
-
-    The limit is the whole process's, so threads that overlap share one limit: the first sets it,
-    the last lifts it.
-    """
-
-    def __init__(self):
-        self._lock, self._users, self._controller = threading.Lock(), 0, None
-
-    def __enter__(self):
-        with self._lock:
-            if self._controller is None:  # finding the libraries is slow
-                self._controller = ThreadpoolController()
-            if self._users == 0:
-                self._limit = self._controller.limit(limits=1, user_api="blas")
-            self._users += 1
-
-    def __exit__(self, *_):
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._limit.restore_original_limits()
-
-
-one_blas_thread = _OneBlasThread()
 
 
 def _pieces(n_rows):

@@ -6,8 +6,9 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skrecurrent._base import BaseRecurrentRegressor, one_blas_thread
+from skrecurrent._base import BaseRecurrentRegressor
 from skrecurrent._kernels import rtrl
+from skrecurrent._threads import one_blas_thread
 
 _SOLVERS = {"sgd": rtrl.SGD, "adam": rtrl.ADAM, "dekf": rtrl.DEKF}
 
