@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import textwrap
@@ -97,3 +98,8 @@ def test_threads_and_hash_seed_of_the_process_do_not_change_a_bit():
     beside = digest_in_new_process(**dict.fromkeys(variables, "2"), PYTHONHASHSEED="2")
     assert alone == beside
     assert len(alone.splitlines()) == len(ESTIMATORS)
+
+
+def test_the_tests_would_notice_the_network():
+    with pytest.raises(RuntimeError, match=r"tried to reach 'example\.org'"):
+        socket.create_connection(("example.org", 80), timeout=1)
