@@ -682,7 +682,7 @@ class BaseRecurrentRegressor(
         check_is_fitted(self)
         _refuse_text(X, "X")
         X = validate_data(self, X, reset=False, **_X_CHECKS)
-        rows = _writeable(X)
+        rows = writeable(X)
         _refuse_huge(rows, "X")
         starts, ids = self._sequence_starts(sequence_id, len(rows), self._stateful)
         if ids is None:
@@ -695,7 +695,7 @@ class BaseRecurrentRegressor(
         _refuse_text(y, "y")
         X, y = validate_data(self, X, y, reset=reset, validate_separately=(_X_CHECKS, _Y_CHECKS))
         check_consistent_length(X, y)
-        rows, targets = _writeable(X), _writeable(y.reshape(len(y), -1))
+        rows, targets = writeable(X), writeable(y.reshape(len(y), -1))
         _refuse_huge(rows, "X")
         _refuse_huge(targets, "y")
         if not reset and targets.shape[1] != self.n_outputs_:
@@ -934,7 +934,7 @@ def _physical_memory():
         return sys.maxsize  # not told on this system: NumPy will raise when it is too much
 
 
-def _writeable(array):
+def writeable(array):
     """float64 and writeable, so that one compiled version of each kernel serves."""
     return np.require(array, dtype=_FLOAT64, requirements=["C", "W", "A"])
 

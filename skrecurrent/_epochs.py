@@ -34,9 +34,13 @@ class Epochs:
     def training_rows(self):
         return self.X[: self.split], self.Y[: self.split], self.starts[: self.split]
 
+    @property
+    def over(self):
+        return self._stopped or self.estimator.n_iter_ == self.estimator.max_iter
+
     def begin(self):
         """Start an epoch unless training is over."""
-        if self._stopped or self.estimator.n_iter_ == self.estimator.max_iter:
+        if self.over:
             return False
         self._task = self.context.subcontext(task_name="epoch")
         self._task.call_on_fit_task_begin(estimator=self.estimator)
