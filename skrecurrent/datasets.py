@@ -519,10 +519,11 @@ def make_switching_regression(
 ):
     """Generate the task to learn a linear function inside each sequence ("in context").
 
-    Every sequence has coefficients of its own. Rows come in pairs: the first shows features ``u``
-    with their noisy value ``b . u + noise``; the second has new features and asks for ``b . u``.
-    A network must estimate ``b`` from the rows of the sequence, as a regression would, and nothing
-    that it is told about one sequence helps in the next.
+    Every sequence has coefficients ``b`` of its own. Its rows alternate: one shows features ``u``
+    with their noisy value ``b . u + noise``, the next has new features and asks for their value,
+    which the row after that shows: predict first, then be told, as in a stream. A network must
+    estimate ``b`` from the rows of the sequence, as a regression would; nothing that it is told
+    about one sequence helps in the next.
 
     Features are uniform on [-1, 1), the coefficients normal with a standard deviation of
     ``1.5 / sqrt(n_features)``.
@@ -562,14 +563,16 @@ def make_switching_regression(
     array([1., 0., 1., 0.])
     """
     rng = check_random_state(random_state)
-    n_rows = 2 * n_pairs
-    features = rng.uniform(-1, 1, size=(n_sequences, n_rows, n_features))
+    drawn = rng.uniform(-1, 1, size=(n_sequences, n_pairs + 1, n_features))
     coefficients = rng.normal(size=(n_sequences, n_pairs, n_features)) * 1.5 / np.sqrt(n_features)
     kept = rng.uniform(size=(n_sequences, n_pairs)) >= switch_probability
     for pair in range(1, n_pairs):
         coefficients[kept[:, pair], pair] = coefficients[kept[:, pair], pair - 1]
-    values = np.sum(features * coefficients.repeat(2, axis=1), axis=2)
-    values[:, ::2] += noise * rng.normal(size=(n_sequences, n_pairs))
+    features = np.stack([drawn[:, :-1], drawn[:, 1:]], axis=2)  # shown, asked for
+    values = np.einsum("spkf,spf->spk", features, coefficients)
+    values[:, :, 0] += noise * rng.normal(size=(n_sequences, n_pairs))
+    features = features.reshape(n_sequences, 2 * n_pairs, n_features)
+    values = values.reshape(n_sequences, 2 * n_pairs)
     return _show_and_query(slice(0, None, 2), slice(1, None, 2), features, values)
 
 

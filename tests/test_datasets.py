@@ -370,6 +370,7 @@ def test_switching_regression_is_linear_inside_each_sequence():
         shown, asked = rows[::2], rows[1::2]
         assert_array_equal(shown[:, -1], 1.0)
         assert_array_equal(asked[:, -2:], 0.0)
+        assert_array_equal(shown[1:, :3], asked[:-1, :3])
         assert np.isnan(targets[::2]).all()
         b = np.linalg.lstsq(shown[:, :3], shown[:, 3], rcond=None)[0]
         assert_allclose(asked[:, :3] @ b, targets[1::2], atol=1e-10)
