@@ -130,7 +130,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         tenth of the sequence if that is less.
 
     n_jobs : int, default=None
-        Number of jobs, of joblib, that compute the gradients of different sequences in ``fit``. None
+        Number of joblib's jobs that compute the gradients of different sequences in ``fit``. None
         is 1 unless in a ``joblib.parallel_config`` context, which also chooses the backend. It pays
         for "lbfgs" and long sequences, and does not change a bit of the result.
 
@@ -361,7 +361,9 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
             self.gains_[:n_outputs] = -_FIRST_GAIN
             self.gains_[n_outputs:n] = _FIRST_GAIN
             self.gains_[-1] = -np.log(1 / _FIRST_DECAY - 1)
-        return random_state.normal(scale=1 / np.sqrt(q), size=(n, q))
+        weights = random_state.normal(scale=1 / np.sqrt(q), size=(n, q))
+        weights[:n_outputs] = 0.0
+        return weights
 
     def _build(self, n_features, n_outputs):
         names = _FORMS[self.form] | (self.functions or {})

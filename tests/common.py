@@ -37,7 +37,7 @@ ESTIMATORS = {
     "fast-weight-lbfgs": FastWeightRegressor(
         4,
         solver="lbfgs",
-        functions={"h": "linear", "sigma": "bounded"},
+        functions={"sigma": "bounded"},
         update_interval=3,
         max_iter=3,
         random_state=0,
