@@ -26,6 +26,8 @@ _FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
 TANH, LOGISTIC = range(2)
 
+_PIECE = 2.0
+
 
 class FastNet(NamedTuple):
     """What does not learn.
@@ -84,60 +86,6 @@ def _slope(a, p):
     return 5.0 * a * a * a * a
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _activate(net, potentials, t):
-    """t = tanh(slope potentials)."""
-    n = len(t)
-    slope = 0.5 if net.activation == LOGISTIC else 1.0
-    for i in range(n):
-        t[i] = slope * potentials[i]
-    _tanh(t, t, np.int64(0), n)
-
-
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _read(net, t, X, k, v, g):
-    """v(k) and g(v(k)) of all that row k can read."""
-    n, q = len(t), len(v)
-    logistic = net.activation == LOGISTIC
-    for j in range(n):
-        v[j] = 0.5 * (1.0 + t[j]) if logistic else t[j]
-        g[j] = _power(t[j], net.g)
-    for j in range(n, q - 1):
-        v[j] = X[k, j - n]
-        a = 2.0 * v[j] - 1.0 if logistic else v[j]
-        g[j] = _power(min(max(a, -1.0), 1.0), net.g)
-    v[q - 1] = 1.0
-    g[q - 1] = 1.0 if net.bias_is_fast and net.g > 0 else 0.0
-
-
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _respond(W, D, v, potentials):
-    """Eq. (3): potentials = (W + D) v."""
-    n, q = W.shape
-    for i in range(n):
-        s = 0.0
-        for j in range(q):
-            s += (W[i, j] + D[i, j]) * v[j]
-        potentials[i] = s
-
-
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _change(net, W, gains, decay, g, t, scratch, D, D_new):
-    """Eq. (4), as W + D_new = sigma(W + decay D + r c g h). D_new may be D itself."""
-    n, q = W.shape
-    bound = net.bound
-    for i in range(n):
-        rh = gains[i] * _power(t[i], net.h)
-        for j in range(q):
-            D_new[i, j] = decay * D[i, j] + rh * gains[n + j] * g[j]
-        if bound < np.inf:
-            for j in range(q):
-                scratch[j] = (W[i, j] + D_new[i, j]) / bound
-            _tanh(scratch, scratch, np.int64(0), q)
-            for j in range(q):
-                D_new[i, j] = bound * scratch[j] - W[i, j]
-
-
 @njit(cache=True, nogil=True)
 def _decay(gains):
     """lambda; exactly 1 for an infinite logit."""
@@ -145,138 +93,260 @@ def _decay(gains):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def run(net, W, gains, state, X, starts, out):
-    """Run the frozen network over the rows of X; moves ``state`` in place, fills ``out``."""
+def _limit(bound, W, D):
+    """W + D <- sigma(W + D) for a bounded sigma."""
     n, q = W.shape
-    potentials, D = state[:n], state[n:].reshape(n, q)
-    t, v, g, scratch = np.empty(n), np.empty(q), np.empty(q), np.empty(q)
-    decay = _decay(gains)
-    _activate(net, potentials, t)
-    for k in range(len(X)):
-        if starts[k]:
-            state[:] = 0.0
-            t[:] = 0.0
-        _read(net, t, X, k, v, g)
-        _respond(W, D, v, potentials)
-        _activate(net, potentials, t)
-        _change(net, W, gains, decay, g, t, scratch, D, D)
-        for o in range(net.n_outputs):
-            out[k, o] = potentials[o]
-            if not net.predicts_potential:
-                out[k, o] = 0.5 * (1.0 + t[o]) if net.activation == LOGISTIC else t[o]
+    bracket, limited = np.empty(n * q), np.empty(n * q)
+    for i in range(n):
+        for j in range(q):
+            bracket[i * q + j] = (W[i, j] + D[i, j]) / bound
+    _tanh(bracket, limited, np.int64(0), n * q)
+    for i in range(n):
+        for j in range(q):
+            D[i, j] = bound * limited[i * q + j] - W[i, j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH, forceinline=True)
+def _step(net, W, gains, decay, X, k, before, after, row, z, t, D, v, g, cg):
+    """Eqs. (3) and (4) for row k of X: from slot ``before`` of z, t and D to slot ``after``.
+
+    Leaves v(k) and g(v(k)) in slot ``row``; ``cg`` is scratch.
+    """
+    n, q = W.shape
+    logistic = net.activation == LOGISTIC
+    for j in range(n):
+        a = t[before * n + j]
+        v[row, j] = 0.5 * (1.0 + a) if logistic else a
+        g[row, j] = _power(a, net.g)
+    for j in range(n, q - 1):
+        x = X[k, j - n]
+        v[row, j] = x
+        g[row, j] = _power(min(max(2.0 * x - 1.0 if logistic else x, -1.0), 1.0), net.g)
+    v[row, q - 1] = 1.0
+    g[row, q - 1] = 1.0 if net.bias_is_fast and net.g > 0 else 0.0
+    for j in range(q):
+        cg[j] = gains[n + j] * g[row, j]
+    slope = 0.5 if logistic else 1.0
+    for i in range(n):
+        s = 0.0
+        for j in range(q):
+            s += (W[i, j] + D[before, i, j]) * v[row, j]
+        z[after * n + i] = slope * s
+    _tanh(z, t, after * n, after * n + n)
+    for i in range(n):
+        rh = gains[i] * _power(t[after * n + i], net.h)
+        for j in range(q):
+            D[after, i, j] = decay * D[before, i, j] + rh * cg[j]
+    if net.bound < np.inf:
+        _limit(net.bound, W, D[after])
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _record(net, W, gains, decay, X, first, stop, t, v, g, D, scratch):
-    """Run rows first ... stop - 1 from t[0], D[0] on, keeping all that happens."""
-    for k in range(first, stop):
-        s = k - first
-        _read(net, t[s], X, k, v[s], g[s])
-        _respond(W, D[s], v[s], t[s + 1])
-        _activate(net, t[s + 1], t[s + 1])
-        _change(net, W, gains, decay, g[s], t[s + 1], scratch, D[s], D[s + 1])
+def _prediction(net, n, z, t, slot, o):
+    """Of output unit o: its potential or its activation."""
+    logistic = net.activation == LOGISTIC
+    if net.predicts_potential:
+        return 2.0 * z[slot * n + o] if logistic else z[slot * n + o]
+    return 0.5 * (1.0 + t[slot * n + o]) if logistic else t[slot * n + o]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _rest(z, t, D, slot):
+    n = D.shape[1]
+    for i in range(n):
+        z[slot * n + i] = t[slot * n + i] = 0.0
+        for j in range(D.shape[2]):
+            D[slot, i, j] = 0.0
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def run(net, W, gains, state, X, starts, out):
+    """Run the frozen network over the rows of X; moves ``state`` in place, fills ``out``."""
+    n, q = W.shape
+    z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
+    v, g, cg = np.empty((1, q)), np.empty((1, q)), np.empty(q)
+    decay = _decay(gains)
+    slope = 0.5 if net.activation == LOGISTIC else 1.0
+    for i in range(n):
+        z[i] = slope * state[i]
+        for j in range(q):
+            D[0, i, j] = state[n + i * q + j]
+    _tanh(z, t, np.int64(0), n)
+    before, after = np.int64(0), np.int64(1)
+    for k in range(len(X)):
+        if starts[k]:
+            _rest(z, t, D, before)
+        _step(net, W, gains, decay, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
+        for o in range(net.n_outputs):
+            out[k, o] = _prediction(net, n, z, t, after, o)
+        before, after = after, before
+    for i in range(n):
+        state[i] = z[before * n + i] / slope
+        for j in range(q):
+            state[n + i * q + j] = D[before, i, j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _copy(from_t, from_D, source, to_t, to_D, slot):
+    n = from_D.shape[1]
+    for i in range(n):
+        to_t[slot * n + i] = from_t[source * n + i]
+        for j in range(from_D.shape[2]):
+            to_D[slot, i, j] = from_D[source, i, j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH, forceinline=True)
+def _go_back(net, W, gains, decay, Y, k, s, z, t, D, v, g, A, t_bar, dn, scratch, sums):
+    """Send the adjoints A of D and t_bar of t back over row k, which is slot s; returns its loss.
+
+    Leaves the adjoint of net(k+1) in dn[s] and adds to ``sums`` what the gains and the decay get.
+    """
+    n, q = W.shape
+    slope = 0.5 if net.activation == LOGISTIC else 1.0
+    cg, s_h, v_bar = scratch[0], scratch[1], scratch[2]
+    for j in range(q):
+        cg[j] = gains[n + j] * g[s, j]
+        s_h[j] = 0.0
+        v_bar[j] = 0.0
+    loss = d_decay = 0.0
+    for i in range(n):
+        a = 0.0
+        for j in range(q):
+            a += A[i, j] * cg[j]
+        th = t[(s + 1) * n + i]
+        h = _power(th, net.h)
+        rh = gains[i] * h
+        sums[i] += h * a
+        d = t_bar[i] + gains[i] * _slope(th, net.h) * a
+        error = 0.0
+        if i < net.n_outputs and not np.isnan(Y[k, i]):
+            error = _prediction(net, n, z, t, s + 1, i) - Y[k, i]
+            loss += 0.5 * error * error
+            if not net.predicts_potential:
+                d += slope * error
+        d *= slope * (1.0 - th * th)
+        if net.predicts_potential:
+            d += error
+        dn[s, i] = d
+        for j in range(q):
+            s_h[j] += rh * A[i, j]
+        for j in range(n):
+            v_bar[j] += d * (W[i, j] + D[s, i, j])
+        for j in range(q):
+            d_decay += A[i, j] * D[s, i, j]
+            A[i, j] = decay * A[i, j] + d * v[s, j]
+    sums[n + q] += d_decay
+    for j in range(q):
+        sums[n + j] += g[s, j] * s_h[j]
+    for j in range(n):
+        t_bar[j] = slope * v_bar[j] + gains[n + j] * _slope(t[s * n + j], net.g) * s_h[j]
+    return loss
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _through_limit(bound, W, D, s, A, G):
+    """A times sigma' at the bracket, which is 1 - (w(k+1) / bound)^2; the rest of it is W's."""
+    n, q = W.shape
+    for i in range(n):
+        for j in range(q):
+            w = (W[i, j] + D[s, i, j]) / bound
+            G[i, j] -= w * w * A[i, j]
+            A[i, j] -= w * w * A[i, j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _add_outer_products(dn, v, n_rows, G):
+    """G += sum_s dn[s] v[s]', four rows at a time."""
+    n, q = G.shape
+    for i in range(n):
+        for s in range(0, n_rows - 3, 4):
+            d0, d1, d2, d3 = dn[s, i], dn[s + 1, i], dn[s + 2, i], dn[s + 3, i]
+            for j in range(q):
+                G[i, j] += d0 * v[s, j] + d1 * v[s + 1, j] + d2 * v[s + 2, j] + d3 * v[s + 3, j]
+        for s in range(n_rows - n_rows % 4, n_rows):
+            d0 = dn[s, i]
+            for j in range(q):
+                G[i, j] += d0 * v[s, j]
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
-    """1/2 sum of squared errors, eq. (2); its gradient by W in G, by gains in G_gains.
+    """1/2 sum of squared errors, eq. (2); its gradient by W in G, by ``gains`` in G_gains.
 
-    Back-propagation through activations and fast weights: O(n q) per row. A sequence of T rows is
-    cut into about sqrt(T) pieces, of which only the beginnings are kept and each is run once more
-    when its turn comes: O(sqrt(T) n q) numbers. G_gains may be empty: then they are not wanted.
+    Back-propagation through activations and fast weights: O(n q) per row. The first row and every
+    row with ``starts[k]`` begins a sequence at rest. A sequence of T rows is cut into pieces of
+    O(sqrt(T)) rows, of which only the beginnings are kept, and each is run once more when its turn
+    to go back comes: memory is O(sqrt(T) n q). G_gains may be empty: then they are not wanted.
     """
     n, q = W.shape
-    G[:] = 0.0
-    sums = np.zeros(n + q + 1)
+    decay = _decay(gains)
+    piece = _piece_length(_longest(starts))
+    z, t, D = np.empty((piece + 1) * n), np.empty((piece + 1) * n), np.empty((piece + 1, n, q))
+    v, g, dn = np.empty((piece, q)), np.empty((piece, q)), np.empty((piece, n))
+    n_kept = _longest(starts) // piece + 1
+    kept_t, kept_D = np.zeros(n_kept * n), np.zeros((n_kept, n, q))  # the first remains at rest
+    A, t_bar, scratch, sums = np.empty((n, q)), np.empty(n), np.empty((3, q)), np.zeros(n + q + 1)
+    cg = np.empty(q)
+    _set_zero(G)
     loss = 0.0
-    first = 0
+    first, stop = np.int64(0), np.int64(0)
     while first < len(X):
-        stop = first + 1
-        while stop < len(X) and not starts[stop]:
-            stop += 1
-        loss += _reverse_sequence(net, W, gains, X, Y, first, stop, G, sums)
+        stop = _end(starts, first)
+        last = (stop - first - 1) // piece  # forward to the last piece, then back to the first
+        for visit in range(2 * last + 1):
+            p = min(visit, 2 * last - visit)
+            begin = first + p * piece
+            n_rows = min(piece, stop - begin)
+            _copy(kept_t, kept_D, p, t, D, np.int64(0))
+            for s in range(n_rows):
+                _step(net, W, gains, decay, X, begin + s, s, s + 1, s, z, t, D, v, g, cg)
+            if visit < last:
+                _copy(t, D, piece, kept_t, kept_D, p + 1)
+                continue
+            if visit == last:
+                _set_zero(A)
+                t_bar[:] = 0.0
+            for s in range(n_rows - 1, -1, -1):
+                if net.bound < np.inf:
+                    _through_limit(net.bound, W, D, s + 1, A, G)
+                loss += _go_back(
+                    net, W, gains, decay, Y, begin + s, s, z, t, D, v, g, A, t_bar, dn, scratch, sums
+                )
+            _add_outer_products(dn, v, n_rows, G)
         first = stop
     if len(G_gains):
-        decay = _decay(gains)
         G_gains[:] = sums
         G_gains[-1] *= decay * (1.0 - decay)
     return loss
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _reverse_sequence(net, W, gains, X, Y, first, stop, G, G_gains):
-    n, q = W.shape
-    decay = _decay(gains)
-    length = int(np.ceil(np.sqrt(stop - first)))
-    n_pieces = -(-(stop - first) // length)
-    t, D = np.empty((length + 1, n)), np.empty((length + 1, n, q))
-    v, g = np.empty((length, q)), np.empty((length, q))
-    kept_t, kept_D = np.zeros((n_pieces, n)), np.zeros((n_pieces, n, q))
-    scratch, s_h, v_bar, t_bar = np.empty(q), np.empty(q), np.empty(q), np.zeros(n)
-    A = np.zeros((n, q))  # adjoint of D
-    logistic = net.activation == LOGISTIC
-    slope = 0.5 if logistic else 1.0
-    potentials = np.empty(n)
-    loss = 0.0
-    for piece in range(n_pieces - 1):
-        begin = first + piece * length
-        t[0] = kept_t[piece]
-        D[0] = kept_D[piece]
-        _record(net, W, gains, decay, X, begin, begin + length, t, v, g, D, scratch)
-        kept_t[piece + 1] = t[length]
-        kept_D[piece + 1] = D[length]
-    for piece in range(n_pieces - 1, -1, -1):
-        begin = first + piece * length
-        end = min(begin + length, stop)
-        t[0] = kept_t[piece]
-        D[0] = kept_D[piece]
-        _record(net, W, gains, decay, X, begin, end, t, v, g, D, scratch)
-        for k in range(end - 1, begin - 1, -1):
-            s = k - begin
-            for o in range(net.n_outputs):
-                p = 0.0
-                for j in range(q):
-                    p += (W[o, j] + D[s, o, j]) * v[s, j]
-                potentials[o] = p
-            s_h[:] = 0.0
-            v_bar[:] = 0.0
-            d_decay = 0.0
-            for i in range(n):
-                if net.bound < np.inf:
-                    for j in range(q):
-                        w = (W[i, j] + D[s + 1, i, j]) / net.bound
-                        a = A[i, j] * (1.0 - w * w)
-                        G[i, j] += a - A[i, j]
-                        A[i, j] = a
-                sum_i = 0.0
-                for j in range(q):
-                    sum_i += A[i, j] * gains[n + j] * g[s, j]
-                ti = t[s + 1, i]
-                h = _power(ti, net.h)
-                d = t_bar[i] + gains[i] * _slope(ti, net.h) * sum_i
-                error = 0.0
-                if i < net.n_outputs and not np.isnan(Y[k, i]):
-                    if net.predicts_potential:
-                        error = potentials[i] - Y[k, i]
-                    else:
-                        error = (0.5 * (1.0 + ti) if logistic else ti) - Y[k, i]
-                        d += slope * error
-                    loss += 0.5 * error * error
-                d *= slope * (1.0 - ti * ti)
-                if net.predicts_potential:
-                    d += error
-                G_gains[i] += h * sum_i
-                rh = gains[i] * h
-                for j in range(q):
-                    a = A[i, j]
-                    s_h[j] += a * rh
-                    v_bar[j] += (W[i, j] + D[s, i, j]) * d
-                    d_decay += a * D[s, i, j]
-                    A[i, j] = decay * a + d * v[s, j]
-                    G[i, j] += d * v[s, j]
-            G_gains[n + q] += d_decay
-            for j in range(q):
-                G_gains[n + j] += g[s, j] * s_h[j]
-            for j in range(n):
-                t_bar[j] = slope * v_bar[j] + gains[n + j] * _slope(t[s, j], net.g) * s_h[j]
-    return loss
+@njit(cache=True, nogil=True)
+def _piece_length(n_rows):
+    """Pieces of a few times sqrt(T) rows: short sequences are one piece, never run again."""
+    return int(_PIECE * np.ceil(np.sqrt(n_rows)))
+
+
+@njit(cache=True, nogil=True)
+def _end(starts, first):
+    """The row after the sequence that begins at row ``first``."""
+    stop = first + 1
+    while stop < len(starts) and not starts[stop]:
+        stop += 1
+    return stop
+
+
+@njit(cache=True, nogil=True)
+def _longest(starts):
+    """Rows of the longest sequence."""
+    longest = length = 0
+    for k in range(len(starts)):
+        length = 1 if starts[k] else length + 1
+        longest = max(longest, length)
+    return longest
+
+
+@njit(cache=True, nogil=True)
+def _set_zero(A):
+    for i in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            A[i, j] = 0.0
