@@ -16,6 +16,7 @@ Units are worked with as t = tanh(slope net), from which y = f(net) is t itself 
 units, (1 + t) / 2; the centred activation that g and h see is t for both.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +27,13 @@ _FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
 TANH, LOGISTIC = range(2)
 
+# Rows of a piece of the reverse gradient, in units of sqrt(T): what counts is that sequences of a few
+# rows are one piece. Measured from 1 to 4, the time does not depend on it.
 _PIECE = 2.0
+
+# Parameters whose sensitivities the forward gradient carries together: SIMD lanes, enough of them to
+# make up for the start of a loop and few enough for their Q to stay in cache.
+LANES = 64
 
 
 class FastNet(NamedTuple):
@@ -350,3 +357,150 @@ def _set_zero(A):
     for i in range(A.shape[0]):
         for j in range(A.shape[1]):
             A[i, j] = 0.0
+
+
+# ------------------------------------------------------- forward: the paper's own algorithm
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _carry(net, W, gains, decay, t, D, before, after, v, g, errors, column, Q, p, scratch, sums):
+    """Eqs. (7), (9) and (11) for one row and the LANES parameters from number ``column`` on.
+
+    A parameter is an entry (a, b) of W, then r, c, lambda (its logit). Q[i, j] holds the
+    derivatives of D_ij by them, so that eq. (6)'s q is Q plus 1 for the weight itself, and p[i]
+    those of t_i. ``errors`` are the derivatives of the loss by the predictions; adds to ``sums``.
+    """
+    n, q = W.shape
+    slope = 0.5 if net.activation == LOGISTIC else 1.0
+    s, p_new = scratch[n], scratch
+    for i in range(n):
+        for b in range(LANES):
+            s[b] = 0.0
+        for j in range(q):
+            x = v[0, j]
+            for b in range(LANES):
+                s[b] += x * Q[i, j, b]
+        for j in range(n):
+            w = slope * (W[i, j] + D[before, i, j])
+            for b in range(LANES):
+                s[b] += w * p[j, b]
+        for c in range(max(i * q, column), min(i * q + q, column + LANES)):
+            s[c - column] += v[0, c - i * q]
+        th = t[after * n + i]
+        d_th = slope * (1.0 - th * th)
+        e = 0.0
+        if i < net.n_outputs:
+            e = errors[i] if net.predicts_potential else slope * d_th * errors[i]
+        for b in range(LANES):
+            sums[column + b] += e * s[b]
+            p_new[i, b] = d_th * s[b]
+        rh = gains[i] * _power(th, net.h)
+        d_rh = gains[i] * _slope(th, net.h) * d_th
+        for j in range(n):
+            x = d_rh * gains[n + j] * g[0, j]
+            y = rh * gains[n + j] * _slope(t[before * n + j], net.g)
+            for b in range(LANES):
+                Q[i, j, b] = decay * Q[i, j, b] + x * s[b] + y * p[j, b]
+        for j in range(n, q):
+            x = d_rh * gains[n + j] * g[0, j]
+            for b in range(LANES):
+                Q[i, j, b] = decay * Q[i, j, b] + x * s[b]
+        _inject_gains(net, gains, decay, i, t, D, before, after, g, column, Q)
+        if net.bound < np.inf:
+            _carry_through_limit(net.bound, W, D, after, i, column, Q)
+    for i in range(n):
+        for b in range(LANES):
+            p[i, b] = p_new[i, b]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _inject_gains(net, gains, decay, i, t, D, before, after, g, column, Q):
+    """What r_i, c and lambda do to row i of eq. (4) directly, where they are among the lanes."""
+    n, q = D.shape[1:]
+    h = _power(t[after * n + i], net.h)
+    own, others, last = n * q + i - column, n * q + n - column, n * q + n + q - column
+    if 0 <= own < LANES:
+        for j in range(q):
+            Q[i, j, own] += gains[n + j] * g[0, j] * h
+    for j in range(max(-others, 0), min(q, LANES - others)):
+        Q[i, j, others + j] += gains[i] * g[0, j] * h
+    if 0 <= last < LANES:
+        for j in range(q):
+            Q[i, j, last] += decay * (1.0 - decay) * D[before, i, j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _carry_through_limit(bound, W, D, after, i, column, Q):
+    """sigma' at the bracket, which is 1 - (w(k+1) / bound)^2, for row i of Q."""
+    q = W.shape[1]
+    for j in range(q):
+        w = (W[i, j] + D[after, i, j]) / bound
+        for b in range(LANES):
+            Q[i, j, b] *= 1.0 - w * w
+        own = i * q + j - column
+        if 0 <= own < LANES:
+            Q[i, j, own] -= w * w
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _errors(net, n, z, t, slot, Y, k, errors):
+    """Derivatives of row k's loss by the predictions, 0 where no target is known; if any is."""
+    known = False
+    for o in range(net.n_outputs):
+        errors[o] = 0.0
+        if not np.isnan(Y[k, o]):
+            errors[o] = _prediction(net, n, z, t, slot, o) - Y[k, o]
+            known = True
+    return known
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _gradient_of_lanes(net, W, gains, X, Y, starts, first, stop, sums):
+    """The loss, and its derivatives by LANES parameters at a time from number ``first`` on.
+
+    The lanes' sensitivities stay in cache throughout; the network is run once for each of them.
+    """
+    n, q = W.shape
+    z, t, D = np.zeros(2 * n), np.zeros(2 * n), np.zeros((2, n, q))
+    v, g, cg, errors = np.empty((1, q)), np.empty((1, q)), np.empty(q), np.empty(net.n_outputs)
+    Q, p, scratch = np.empty((n, q, LANES)), np.empty((n, LANES)), np.empty((n + 1, LANES))
+    decay = _decay(gains)
+    loss = 0.0
+    for column in range(first, stop, LANES):
+        loss = 0.0
+        before, after = np.int64(0), np.int64(1)
+        for k in range(len(X)):
+            if starts[k] or k == 0:
+                _rest(z, t, D, before)
+                Q[:] = 0.0
+                p[:] = 0.0
+            _step(net, W, gains, decay, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
+            if _errors(net, n, z, t, after, Y, k, errors):
+                for o in range(net.n_outputs):
+                    loss += 0.5 * errors[o] * errors[o]
+            _carry(
+                net, W, gains, decay, t, D, before, after, v, g, errors, column, Q, p, scratch, sums
+            )
+            before, after = after, before
+    return loss
+
+
+def gradient_forward(net, W, gains, X, Y, starts, G, G_gains, n_threads=1):
+    """As ``gradient_reverse``, by eqs. (6)-(11): storage does not grow with the sequences.
+
+    O(n_conn^2) per row. Parameters are independent of each other, so threads share them out; the
+    result does not depend on their number.
+    """
+    n_wanted = G.size + G_gains.size
+    n_blocks = -(-n_wanted // LANES)
+    sums = np.zeros(n_blocks * LANES)
+    cuts = np.linspace(0, n_blocks, min(n_threads, n_blocks) + 1).astype(int) * LANES
+
+    def share(first, stop):
+        return _gradient_of_lanes(net, W, gains, X, Y, starts, first, stop, sums)
+
+    with ThreadPoolExecutor(len(cuts) - 1) as pool:
+        losses = list(pool.map(share, cuts[:-1].tolist(), cuts[1:].tolist()))
+    G.flat = sums[: G.size]
+    G_gains[:] = sums[G.size : n_wanted]
+    return losses[0]
