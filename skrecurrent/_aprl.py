@@ -39,9 +39,6 @@ _FIT_REGULARIZATION, _STREAM_REGULARIZATION = 1e-8, 1e-3
 # Shrinking it by 0.1 instead of 0.5 doubles the worst error on Mackey-Glass.
 _WORSE, _BETTER = 10.0, 0.5
 
-# Default washout: 100 rows, and a tenth of shorter sequences.
-_LONGEST_WASHOUT, _WASHOUT_FRACTION = 100, 0.1
-
 
 class APRLRegressor(BaseRecurrentRegressor):
     """Recurrent regressor trained online by Atiya-Parlos recurrent learning, O(n^2) per row.
@@ -428,14 +425,3 @@ class APRLRegressor(BaseRecurrentRegressor):
             yield
         finally:
             self._rule, self._batch_rows = rule_of_stream, batch_rows
-
-    def _without_washout(self, Y, starts):
-        """Targets from which ``fit`` learns: none in the first rows of a sequence."""
-        Y = Y.copy()
-        first = np.flatnonzero(starts)
-        for start, stop in zip(first, np.r_[first[1:], len(Y)]):
-            washout = self.washout
-            if washout is None:
-                washout = min(_LONGEST_WASHOUT, int(_WASHOUT_FRACTION * (stop - start)))
-            Y[start : min(start + washout, stop)] = np.nan
-        return Y

@@ -2,8 +2,11 @@
 
 An estimator adds its docstring, its parameter constraints, ``__init__`` and these hooks:
 
+``_learned``
+    names of the arrays that training changes and of which ``fit`` keeps the best: ``_weights``,
+    and whatever else an estimator learns.
 ``_initial_weights(n_features, n_outputs, random_state)``
-    the weights a new network starts with, shape (n, q).
+    the weights a new network starts with, shape (n, q); sets the other learned arrays itself.
 ``_build(n_features, n_outputs)``
     everything else a new network needs, from the constructor's parameters, which are not read again
     until the next ``fit``; what learning changes goes into ``_memory``. Returns the rest state, an
@@ -22,6 +25,8 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
     bytes that the network and its learning rule will take.
 ``_optimize(X, Y, starts, epochs)``
     only where ``fit`` is more than repeated passes of ``_learn``.
+``_new_statistics(n_features, n_outputs)``
+    only where standardised columns are not to have mean 0 and standard deviation 1.
 
 Hooks see float64, C-contiguous, writeable arrays in the units in which the network works. Y is
 two-dimensional, with NaN where there is no target.
@@ -69,6 +74,9 @@ _Y_CHECKS = {
 # first call is for so many rows.
 _PIECE_SECONDS, _FIRST_PIECE = 0.2, 16
 
+# Default washout: 100 rows, and a tenth of shorter sequences.
+_LONGEST_WASHOUT, _WASHOUT_FRACTION = 100, 0.1
+
 
 class BaseRecurrentRegressor(
     CallbackSupportMixin, RegressorMixin, BaseEstimator, metaclass=ABCMeta
@@ -88,6 +96,8 @@ class BaseRecurrentRegressor(
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
+
+    _learned = ("_weights",)
 
     # What a standard deviation of a target is in the units of the network, if it standardises.
     _target_unit = 1.0
@@ -313,6 +323,17 @@ class BaseRecurrentRegressor(
         scaling.absorb(self._statistics[1], targets, scaling.FREEZE_AFTER, scaled_targets)
         return self._learn(scaled_rows, scaled_targets, starts)
 
+    def _without_washout(self, Y, starts):
+        """Targets from which ``fit`` learns: none in the first rows of a sequence."""
+        Y = Y.copy()
+        first = np.flatnonzero(starts)
+        for start, stop in zip(first, np.r_[first[1:], len(Y)]):
+            washout = self.washout
+            if washout is None:
+                washout = min(_LONGEST_WASHOUT, int(_WASHOUT_FRACTION * (stop - start)))
+            Y[start : min(start + washout, stop)] = np.nan
+        return Y
+
     def _learn_in_pieces(self, X, Y, starts):
         return sum(self._learn(X[p], Y[p], starts[p]) for p in _pieces(len(X)))
 
@@ -349,10 +370,14 @@ class BaseRecurrentRegressor(
         self._last_id = _NO_ID
         self._statistics = None
         if self.standardize:
-            self._statistics = (
-                scaling.new_statistics(n_features),
-                scaling.new_statistics(n_outputs, self._target_unit),
-            )
+            self._statistics = self._new_statistics(n_features, n_outputs)
+
+    def _new_statistics(self, n_features, n_outputs):
+        """Statistics of no rows: of the columns of X and of those of y."""
+        return (
+            scaling.new_statistics(n_features),
+            scaling.new_statistics(n_outputs, self._target_unit),
+        )
 
     # ------------------------------------------------------------------ using the fitted network
 
@@ -623,7 +648,7 @@ class BaseRecurrentRegressor(
 
     def _snapshot(self):
         """Copies of what later training will change, for the copy that callbacks are given."""
-        names = ("_weights", "state_", "loss_curve_", "validation_scores_", "_memory")
+        names = (*self._learned, "state_", "loss_curve_", "validation_scores_", "_memory")
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
     # ------------------------------------------------------------------ validation
@@ -663,7 +688,7 @@ class BaseRecurrentRegressor(
         check_is_fitted(self)
         _refuse_text(X, "X")
         X = validate_data(self, X, reset=False, **_X_CHECKS)
-        rows = _writeable(X)
+        rows = writeable(X)
         _refuse_huge(rows, "X")
         starts, ids = self._sequence_starts(sequence_id, len(rows), self._stateful)
         if ids is None:
@@ -676,7 +701,7 @@ class BaseRecurrentRegressor(
         _refuse_text(y, "y")
         X, y = validate_data(self, X, y, reset=reset, validate_separately=(_X_CHECKS, _Y_CHECKS))
         check_consistent_length(X, y)
-        rows, targets = _writeable(X), _writeable(y.reshape(len(y), -1))
+        rows, targets = writeable(X), writeable(y.reshape(len(y), -1))
         _refuse_huge(rows, "X")
         _refuse_huge(targets, "y")
         if not reset and targets.shape[1] != self.n_outputs_:
@@ -766,6 +791,65 @@ class BaseRecurrentRegressor(
         return tags
 
 
+class LossGradientMixin(metaclass=ABCMeta):
+    """The exact gradient, for estimators that have one.
+
+    The hook ``_loss_gradient(X, Y, starts)`` returns half the sum of squared errors at the present
+    weights, sequences from rest, and its derivative by ``_weights``.
+    """
+
+    @abstractmethod
+    def _loss_gradient(self, X, Y, starts): ...
+
+    def loss_gradient(self, X, y, *, sequence_id=None):
+        """Loss and its exact gradient at the present weights, for optimizers of your own.
+
+        Weights stay fixed, so back-propagation through time gives what the forward recursion gives
+        and is cheaper. Changes nothing.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs, one row per time step, in the order of time.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets, NaN where there is none.
+
+        sequence_id : array-like of shape (n_samples,), default=None
+            Which sequence each row belongs to; every sequence starts from rest.
+
+        Returns
+        -------
+        loss : float
+            Half the sum of squared errors over the known targets, in the units in which the
+            network works: standardised, or yours with ``standardize=False``.
+
+        gradient : ndarray of shape (n, n + n_features + 1)
+            Its derivative by `weights_`.
+
+        Raises
+        ------
+        NotFittedError
+            If neither ``fit`` nor ``partial_fit`` has been called.
+        ValueError
+            If the input is invalid.
+
+        Examples
+        --------
+        >>> from skrecurrent import RTRLRegressor
+        >>> from skrecurrent.datasets import make_narma
+        >>> X, y = make_narma(200, random_state=0)
+        >>> model = RTRLRegressor(5, max_iter=1, random_state=0).fit(X, y)
+        >>> loss, gradient = model.loss_gradient(X, y)
+        >>> gradient.shape == model.weights_.shape
+        True
+        """
+        check_is_fitted(self)
+        given = self._check_training_rows(X, y, sequence_id, reset=False)
+        X, Y = self._to_network_units(given.rows, given.targets)
+        return self._loss_gradient(X, Y, given.starts)
+
+
 class _Rows(NamedTuple):
     """Checked input: float64 rows and two-dimensional targets; ids is None if none were given."""
 
@@ -828,7 +912,7 @@ def _physical_memory():
         return sys.maxsize  # not told on this system: NumPy will raise when it is too much
 
 
-def _writeable(array):
+def writeable(array):
     """float64 and writeable, so that one compiled version of each kernel serves."""
     return np.require(array, dtype=_FLOAT64, requirements=["C", "W", "A"])
 

@@ -16,7 +16,7 @@ class Epochs:
         self.estimator, self.context, self.raw = estimator, context, raw
         self.X, self.Y = estimator._to_network_units(given.rows, given.targets)
         self.starts, self.split = given.starts, split
-        self.best = None  # weights and end state of the best epoch
+        self.best = None  # copies of what was learned by the best epoch, and its end state
         self.best_criterion = np.inf
         self.exploded = False
         self._without_improvement = 0
@@ -34,9 +34,13 @@ class Epochs:
     def training_rows(self):
         return self.X[: self.split], self.Y[: self.split], self.starts[: self.split]
 
+    @property
+    def over(self):
+        return self._stopped or self.estimator.n_iter_ == self.estimator.max_iter
+
     def begin(self):
         """Start an epoch unless training is over."""
-        if self._stopped or self.estimator.n_iter_ == self.estimator.max_iter:
+        if self.over:
             return False
         self._task = self.context.subcontext(task_name="epoch")
         self._task.call_on_fit_task_begin(estimator=self.estimator)
@@ -79,7 +83,8 @@ class Epochs:
             self.validation_score = r2_of_known(targets, held_out)
         improved = criterion < self.best_criterion * (1 - estimator.tol)
         if criterion < self.best_criterion or self.best is None:
-            self.best = estimator._weights.copy(), estimator.state_.copy()
+            names = (*estimator._learned, "state_")
+            self.best = {name: getattr(estimator, name).copy() for name in names}
             self.best_criterion = criterion
             estimator.best_loss_ = estimator.loss_
             estimator.best_validation_score_ = self.validation_score
@@ -87,12 +92,11 @@ class Epochs:
 
     def _snapshot(self):
         """The estimator as if ``fit`` had stopped now, which keeps the best weights."""
-        weights, state = self.best
-        best = {"_weights": weights.copy(), "state_": state.copy()}
-        return self.estimator._snapshot() | best
+        return self.estimator._snapshot() | {name: best.copy() for name, best in self.best.items()}
 
     def restore_best(self):
-        self.estimator._weights[:], self.estimator.state_[:] = self.best
+        for name, best in self.best.items():
+            getattr(self.estimator, name)[:] = best
         self.estimator._weights_replaced()
 
     def _report(self):

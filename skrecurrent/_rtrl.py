@@ -4,9 +4,8 @@ from numbers import Real
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
-from skrecurrent._base import BaseRecurrentRegressor
+from skrecurrent._base import BaseRecurrentRegressor, LossGradientMixin
 from skrecurrent._kernels import rtrl
 from skrecurrent._threads import one_blas_thread
 
@@ -23,7 +22,7 @@ _BIAS_SCALE = 0.1
 _THREADED_UNITS = 48
 
 
-class RTRLRegressor(BaseRecurrentRegressor):
+class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     """Recurrent regressor trained online by the exact gradient (real-time recurrent learning).
 
     A row of `X` is one time step. The network carries its state from row to row, and after every
@@ -278,56 +277,6 @@ class RTRLRegressor(BaseRecurrentRegressor):
         self.verbose = verbose
         self.random_state = random_state
 
-    def loss_gradient(self, X, y, *, sequence_id=None):
-        """Loss and its exact gradient at the present weights, for optimizers of your own.
-
-        Computed by back-propagation through time, which for weights that stay fixed gives what the
-        forward recursion gives, at O(n q) per row. Changes nothing.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Inputs, one row per time step, in the order of time.
-
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets, NaN where there is none.
-
-        sequence_id : array-like of shape (n_samples,), default=None
-            Which sequence each row belongs to; every sequence starts from rest.
-
-        Returns
-        -------
-        loss : float
-            Half the sum of squared errors over the known targets, in the units in which the
-            network works: standardised, or yours with ``standardize=False``.
-
-        gradient : ndarray of shape (n, n + n_features + 1)
-            Its derivative by `weights_`.
-
-        Raises
-        ------
-        NotFittedError
-            If neither ``fit`` nor ``partial_fit`` has been called.
-        ValueError
-            If the input is invalid.
-
-        Examples
-        --------
-        >>> from skrecurrent import RTRLRegressor
-        >>> from skrecurrent.datasets import make_narma
-        >>> X, y = make_narma(200, random_state=0)
-        >>> model = RTRLRegressor(5, max_iter=1, random_state=0).fit(X, y)
-        >>> loss, gradient = model.loss_gradient(X, y)
-        >>> gradient.shape == model.weights_.shape
-        True
-        """
-        check_is_fitted(self)
-        given = self._check_training_rows(X, y, sequence_id, reset=False)
-        X, Y = self._to_network_units(given.rows, given.targets)
-        gradient = np.empty_like(self._weights)
-        loss = rtrl.loss_gradient(self._net, self._weights, X, Y, given.starts, gradient)
-        return loss, gradient
-
     # ------------------------------------------------------------------ hooks
 
     def _initial_weights(self, n_features, n_outputs, random_state):
@@ -395,6 +344,10 @@ class RTRLRegressor(BaseRecurrentRegressor):
         out = np.empty((len(X), self._net.n_outputs))
         rtrl.run(self._net, self._weights, state, X, starts, out)
         return out
+
+    def _loss_gradient(self, X, Y, starts):
+        gradient = np.empty_like(self._weights)
+        return rtrl.loss_gradient(self._net, self._weights, X, Y, starts, gradient), gradient
 
     def _forget(self):
         rtrl.forget(self._memory[0])

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from skrecurrent import APRLRegressor, RTRLRegressor
+from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
 
 # Each entry is a small, quick estimator; the contract must hold for all of them.
 ESTIMATORS = {
@@ -33,6 +33,26 @@ ESTIMATORS = {
         max_iter=3,
         random_state=0,
     ),
+    "fast-weight": FastWeightRegressor(3, sequence_length=10, max_iter=3, random_state=0),
+    "fast-weight-lbfgs": FastWeightRegressor(
+        4,
+        solver="lbfgs",
+        functions={"sigma": "bounded"},
+        update_interval=3,
+        max_iter=3,
+        random_state=0,
+    ),
+    "fast-weight-paper": FastWeightRegressor(
+        3,
+        form="paper",
+        solver="sgd",
+        learning_rate_init=1.0,
+        gradient="forward",
+        sequence_length=10,
+        update_interval=1,
+        max_iter=3,
+        random_state=0,
+    ),
 }
 
 
@@ -48,8 +68,8 @@ def make_rows(n_rows=120, n_features=2, n_outputs=1, missing=0.0, seed=0):
 
 def assert_same(a, b):
     """Bitwise the same learned network, state and memory."""
-    np.testing.assert_array_equal(a.weights_, b.weights_)
-    np.testing.assert_array_equal(a.state_, b.state_)
+    for name in (*a._learned, "state_"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     assert a.t_ == b.t_
 
 

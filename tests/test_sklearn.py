@@ -302,6 +302,7 @@ GRIDS = {
     "sgd": {"n_hidden": [2, 5], "learning_rate_init": [0.003, 0.03]},
     "dekf": {"n_hidden": [2, 5], "solver": ["dekf", "adam"]},
     "aprl": {"n_hidden": [2, 5], "learning_rate_init": [0.5, 1.0]},
+    "fast-weight": {"n_hidden": [2, 5], "solver": ["adam", "lbfgs"]},
 }
 
 
