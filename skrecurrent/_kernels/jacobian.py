@@ -20,19 +20,18 @@ _CHUNK_SIZE = 2**19
 
 
 def normal_equations(net, W, Phi, Psi, errors, starts):
-    """J'J, J'e and the sum of squares of e, over the errors that are known.
+    """J'J and J'e, over the errors that are known.
 
     Phi and Psi (T, q) are what ``rtrl.record`` noted, ``errors`` (T, n_outputs) predictions minus
     targets, NaN where they do not count. A row with ``starts[k]`` begins a sequence at rest.
     """
     n, q = W.shape
     n_weights = n * (q - net.n_outputs)
-    JJ, Je, squares = np.zeros((n_weights, n_weights)), np.zeros(n_weights), 0.0
+    JJ, Je = np.zeros((n_weights, n_weights)), np.zeros(n_weights)
     for J, e in _chunks_of_jacobian(net, W, Phi, Psi, errors, starts):
         JJ += J.T @ J  # BLAS sees that this is symmetric
         Je += e @ J
-        squares += e @ e
-    return JJ, Je, squares
+    return JJ, Je
 
 
 def row_blocks(net, W, Phi, Psi, errors, starts):
@@ -50,12 +49,10 @@ def _chunks_of_jacobian(net, W, Phi, Psi, errors, starts):
     n, q = W.shape
     sensitivities = np.zeros((n, n * (q - net.n_outputs)))
     for first, last, K in _chunks(len(Phi), n, net.n_outputs):
-
-        def blocks(rows):
-            return rows[first:last].reshape(-1, K, *rows.shape[1:])
-
-        J, sensitivities = jacobian(net, W, blocks(Phi), blocks(Psi), blocks(starts), sensitivities)
-        e = errors[first:last]
+        rows = slice(first, last)
+        of_blocks = [a[rows].reshape(-1, K, *a.shape[1:]) for a in (Phi, Psi, starts)]
+        J, sensitivities = jacobian(net, W, *of_blocks, sensitivities)
+        e = errors[rows]
         known = ~np.isnan(e)
         yield J.reshape(*e.shape, -1)[known], e[known]
 

@@ -539,6 +539,16 @@ def record(net, W, x, X, starts, Phi, Psi, out):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def smooth(net, Psi, starts, out):
+    """``out[k]`` = d x_o(k+1) / d W_o without the outputs' columns, if nothing reads outputs."""
+    n_outputs = net.n_outputs
+    for k in range(len(Psi)):
+        for c in range(out.shape[1]):
+            before = 0.0 if starts[k] else out[k - 1, c]
+            out[k, c] = before + net.dt[0] * (Psi[k, n_outputs + c] - before)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def loss_gradient(net, W, X, Y, starts, G):
     """1/2 sum of squared errors at fixed W, and its gradient in G by back-propagation.
 
