@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skrecurrent._base import BaseRecurrentRegressor, one_blas_thread
-from skrecurrent._epochs import without_washout
+from skrecurrent._epochs import in_washout
 from skrecurrent._kernels import aprl
 
 # The initial reservoir and how strongly it hears the outputs. On NARMA10, Mackey-Glass and Roessler
@@ -391,7 +391,7 @@ class APRLRegressor(BaseRecurrentRegressor):
 
     def _optimize(self, X, Y, starts, epochs):
         """Epochs with the guard: each starts from the best weights so far, with a new V."""
-        Y = without_washout(Y, starts, self.washout)
+        Y = np.where(in_washout(starts, self.washout)[:, None], np.nan, Y)
         guarded = self.algorithm != "literal"
         regularization = self._rule.regularization
         if guarded and self.regularization is None:

@@ -116,16 +116,16 @@ class Epochs:
 _LONGEST_WASHOUT, _WASHOUT_FRACTION = 100, 0.1
 
 
-def without_washout(Y, starts, washout=None):
-    """Targets from which ``fit`` learns: none in the first rows of a sequence."""
-    Y = Y.copy()
+def in_washout(starts, washout=None):
+    """Which rows are the first ones of a sequence, from which ``fit`` does not learn as usual."""
+    mask = np.zeros(len(starts), np.bool_)
     first = np.flatnonzero(starts)
-    for start, stop in zip(first, np.r_[first[1:], len(Y)]):
+    for start, stop in zip(first, np.r_[first[1:], len(starts)]):
         n_rows = washout
         if washout is None:
             n_rows = min(_LONGEST_WASHOUT, int(_WASHOUT_FRACTION * (stop - start)))
-        Y[start : min(start + n_rows, stop)] = np.nan
-    return Y
+        mask[start : min(start + n_rows, stop)] = True
+    return mask
 
 
 def _half_mean_square(errors):

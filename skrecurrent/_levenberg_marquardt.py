@@ -15,6 +15,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from scipy.linalg import lapack
 
+from skrecurrent._epochs import in_washout
 from skrecurrent._kernels import rtrl
 from skrecurrent._kernels.jacobian import normal_equations, row_blocks
 
@@ -27,6 +28,11 @@ _GROUPS, _GROUP_ROWS = 8, 500
 # relative to the targets' sum of squares.
 _HIDDEN_VARIANCE, _CAUTION = 0.03, 10.0
 _DECAY_FALLS, _LOWEST_DECAY = 0.5, 1e-15
+
+# The errors of a sequence's first rows, when the network has just left its rest state, are made
+# smaller by this factor. They cannot be predicted well, and should not govern the fit; if they did
+# not count at all the network would run wild there.
+_WASHOUT_SCALE = 0.01
 
 # Damping starts at this part of the largest curvature. Attempts to find a step that helps.
 _FIRST_DAMPING, _ATTEMPTS = 1e-3, 10
@@ -54,7 +60,9 @@ class LeastSquares:
 
     def __init__(self, net, X, Y, starts, n_jobs=None):
         self.net, self.X, self.Y, self.starts, self.n_jobs = net, X, Y, starts, n_jobs
-        self.known = ~np.isnan(Y)
+        self.scales = np.where(np.isnan(Y), 0.0, 1.0)
+        self.scales[in_washout(starts)] *= _WASHOUT_SCALE
+        self.counted = self.scales == 1.0
         self.lowest_decay = max(_LOWEST_DECAY * float(np.nansum(Y**2)), np.finfo(float).tiny)
         self.groups = _groups(starts)
 
@@ -63,17 +71,17 @@ class LeastSquares:
         T, (n, q) = len(self.X), weights.shape
         Phi, Psi, errors = np.empty((T, q)), np.empty((T, q)), np.empty(self.Y.shape)
         rtrl.record(self.net, weights, np.zeros(n), self.X, self.starts, Phi, Psi, errors)
-        errors -= self.Y
+        errors = self.scales * np.where(self.scales == 0.0, 0.0, errors - self.Y)
         with np.errstate(over="ignore"):
-            loss = 0.5 * np.nansum(errors**2)
+            loss = 0.5 * np.sum(errors**2)
         return Point(weights, Phi, Psi, errors, loss)
 
     def normal_equations(self, point):
         """J'J and J'e, summed over groups of sequences in the order of time."""
 
         def of_group(rows):
-            Phi, Psi, errors = point.Phi[rows], point.Psi[rows], point.errors[rows]
-            return normal_equations(self.net, point.weights, Phi, Psi, errors, self.starts[rows])
+            errors = point.errors[rows]
+            return normal_equations(self.net, point.weights, *self._rows(point, rows), errors)
 
         if len(self.groups) == 1:
             return of_group(self.groups[0])
@@ -85,20 +93,22 @@ class LeastSquares:
             Je += more_Je
         return JJ, Je
 
+    def _rows(self, point, rows):
+        return point.Phi[rows], point.Psi[rows], self.starts[rows], self.scales[rows]
+
     def curvature(self, weights, only_readout):
         """Each row's block of J'J, and the mean squared errors."""
         point = self.at(weights)
         q, n_outputs = weights.shape[1], self.net.n_outputs
         if only_readout:
             features = self.features(point)
-            of_rows = np.stack([features[known].T @ features[known] for known in self.known.T])
+            of_rows = np.stack([features[rows].T @ features[rows] for rows in self.counted.T])
         else:
-            rest = (point.Phi, point.Psi, point.errors, self.starts)
-            of_rows = row_blocks(self.net, weights, *rest)
+            of_rows = row_blocks(self.net, weights, *self._rows(point, slice(None)))
         blocks = np.zeros((len(of_rows), q, q))
         blocks[:, n_outputs:, n_outputs:] = of_rows
-        n_known = np.maximum(self.known.sum(axis=0), 1)
-        return Curvature(blocks, np.nansum(point.errors**2, axis=0) / n_known)
+        squares = np.where(self.counted, point.errors**2, 0.0).sum(axis=0)
+        return Curvature(blocks, squares / np.maximum(self.counted.sum(axis=0), 1))
 
     def features(self, point):
         """Derivatives of a prediction by its own row of weights, if nothing reads the outputs."""
@@ -112,8 +122,8 @@ class LeastSquares:
         n_outputs = self.net.n_outputs
         features = self.features(self.at(weights))
         decays, noises = np.empty(n_outputs), np.empty(n_outputs)
-        for o, known in enumerate(self.known.T):
-            solved = bayesian_ridge(features[known], self.Y[known, o])
+        for o, rows in enumerate(self.counted.T):
+            solved = bayesian_ridge(features[rows], self.Y[rows, o])
             weights[o, n_outputs:], decays[o], noises[o] = solved
         return weights, decays, noises
 
@@ -230,5 +240,5 @@ def first_descent(problem, weights):
 def next_descent(problem, weights):
     """From a network that has learned: near its weights, as far as its errors allow."""
     anchor = weights[:, problem.net.n_outputs :].copy()
-    noise = 2.0 * problem.at(weights).loss / max(problem.known.sum(), 1)
+    noise = 2.0 * problem.at(weights).loss / max(problem.counted.sum(), 1)
     return Descent(problem, weights, np.full_like(anchor, noise / _HIDDEN_VARIANCE), anchor)

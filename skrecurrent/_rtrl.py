@@ -7,7 +7,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skrecurrent._base import BaseRecurrentRegressor, one_blas_thread
-from skrecurrent._epochs import without_washout
 from skrecurrent._kernels import rtrl
 from skrecurrent._levenberg_marquardt import (
     Descent,
@@ -39,9 +38,9 @@ _JUDGED_FRACTION, _STILL_GOOD, _LAST_ITERATIONS = 0.15, 1.01, 3
 # start at zero and know nothing; hidden rows start as a useful reservoir and should move little.
 _OUTPUT_PRIOR, _HIDDEN_PRIOR = 100.0, 0.03
 
-# Initial weights from inputs and bias to hidden units are uniform in plus or minus these. With input
-# scales that differ from unit to unit, log-uniform in .05 to .5, Levenberg-Marquardt ended with half
-# the error on NARMA10, but with 2 to 6 times as much on Lorenz, Mackey-Glass and Roessler.
+# Initial weights from inputs and bias to hidden units are uniform in plus or minus these. With
+# input scales that differ from unit to unit, log-uniform in .05 to .5, Levenberg-Marquardt ended
+# with half the error on NARMA10, but 2 to 6 times as much on Lorenz, Mackey-Glass and Roessler.
 _INPUT_SCALE, _BIAS_SCALE = 0.5, 0.1
 
 # From this many units on the matrix products at a block's end are large enough for BLAS to split
@@ -423,7 +422,6 @@ class RTRLRegressor(BaseRecurrentRegressor):
                 epochs.max_iter = min(epochs.max_iter, _FILTER_PASSES)
             super()._optimize(X, Y, starts, epochs)
             return
-        Y = without_washout(Y, starts)
         with one_blas_thread:
             if self.train_hidden:
                 self._descend(X, Y, starts, epochs)
@@ -484,7 +482,7 @@ class RTRLRegressor(BaseRecurrentRegressor):
         X, Y, starts = epochs.training_rows
         if not self._by_least_squares(len(X)):
             return {}
-        problem = LeastSquares(self._net, X, without_washout(Y, starts), starts)
+        problem = LeastSquares(self._net, X, Y, starts)
         with one_blas_thread:
             curvature = problem.curvature(epochs.best[0], only_readout=not self.train_hidden)
         return {"_curvature": curvature}
