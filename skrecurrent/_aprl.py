@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skrecurrent._base import BaseRecurrentRegressor
+from skrecurrent._epochs import in_washout
 from skrecurrent._kernels import aprl
 from skrecurrent._threads import one_blas_thread
 
@@ -391,7 +392,7 @@ class APRLRegressor(BaseRecurrentRegressor):
 
     def _optimize(self, X, Y, starts, epochs):
         """Epochs with the guard: each starts from the best weights so far, with a new V."""
-        Y = self._without_washout(Y, starts)
+        Y = np.where(in_washout(starts, self.washout)[:, None], np.nan, Y)
         guarded = self.algorithm != "literal"
         regularization = self._rule.regularization
         if guarded and self.regularization is None:

@@ -27,6 +27,8 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
     only where ``fit`` is more than repeated passes of ``_learn``.
 ``_new_statistics(n_features, n_outputs)``
     only where standardised columns are not to have mean 0 and standard deviation 1.
+``_findings(epochs)``
+    attributes, by name, that say more about the weights that ``fit`` keeps, if there are any.
 
 Hooks see float64, C-contiguous, writeable arrays in the units in which the network works. Y is
 two-dimensional, with NaN where there is no target.
@@ -73,9 +75,6 @@ _Y_CHECKS = {
 # Kernels are called for about this many seconds at a time, so that Ctrl-C is answered soon; the
 # first call is for so many rows.
 _PIECE_SECONDS, _FIRST_PIECE = 0.2, 16
-
-# Default washout: 100 rows, and a tenth of shorter sequences.
-_LONGEST_WASHOUT, _WASHOUT_FRACTION = 100, 0.1
 
 
 class BaseRecurrentRegressor(
@@ -131,6 +130,9 @@ class BaseRecurrentRegressor(
             self.state_[:] = 0.0
             self._forget()
             epochs.end(explosions=self._learn_in_pieces(X, Y, starts))
+
+    def _findings(self, epochs):
+        return {}
 
     # ------------------------------------------------------------------ fitting
 
@@ -219,6 +221,7 @@ class BaseRecurrentRegressor(
             warnings.warn("Training interrupted by user.", stacklevel=5)
             epochs.judge()  # the unfinished epoch may be the best
         finally:
+            vars(self).update(self._findings(epochs))
             epochs.restore_best()
             self._forget()
         if epochs.exploded:
@@ -322,17 +325,6 @@ class BaseRecurrentRegressor(
         scaling.absorb(self._statistics[0], rows, scaling.FREEZE_AFTER, scaled_rows)
         scaling.absorb(self._statistics[1], targets, scaling.FREEZE_AFTER, scaled_targets)
         return self._learn(scaled_rows, scaled_targets, starts)
-
-    def _without_washout(self, Y, starts):
-        """Targets from which ``fit`` learns: none in the first rows of a sequence."""
-        Y = Y.copy()
-        first = np.flatnonzero(starts)
-        for start, stop in zip(first, np.r_[first[1:], len(Y)]):
-            washout = self.washout
-            if washout is None:
-                washout = min(_LONGEST_WASHOUT, int(_WASHOUT_FRACTION * (stop - start)))
-            Y[start : min(start + washout, stop)] = np.nan
-        return Y
 
     def _learn_in_pieces(self, X, Y, starts):
         return sum(self._learn(X[p], Y[p], starts[p]) for p in _pieces(len(X)))
@@ -748,24 +740,31 @@ class BaseRecurrentRegressor(
         return starts, ids
 
     def _split(self, given):
-        """First held-out row for early stopping.
-
-        It starts a sequence if that holds out between half and twice the asked number of rows.
-        """
+        """First held-out row for early stopping."""
         n_rows = len(given.rows)
-        asked = np.clip(round(n_rows * self.validation_fraction), 1, max(n_rows - 1, 1))
-        split = n_rows - asked
-        boundaries = np.flatnonzero(given.starts)
-        held_out = n_rows - boundaries
-        boundaries = boundaries[(held_out >= asked / 2) & (held_out <= asked * 2)]
-        if len(boundaries):
-            split = boundaries[np.argmin(np.abs(boundaries - split))]
+        split = self._last_rows(given.starts, self.validation_fraction)
         if split < 1 or np.isfinite(given.targets[split:]).sum(axis=0).max(initial=0) < 2:
             raise ValueError(
                 "early_stopping=True judges by the last rows of X and y, but with "
                 f"validation_fraction={self.validation_fraction} of {n_rows} rows fewer than two "
                 "of them have a known target."
             )
+        return split
+
+    @staticmethod
+    def _last_rows(starts, fraction):
+        """First of the last rows, which are about that part of all.
+
+        It starts a sequence if that holds out between half and twice the asked number of rows.
+        """
+        n_rows = len(starts)
+        asked = np.clip(round(n_rows * fraction), 1, max(n_rows - 1, 1))
+        split = n_rows - asked
+        boundaries = np.flatnonzero(starts)
+        held_out = n_rows - boundaries
+        boundaries = boundaries[(held_out >= asked / 2) & (held_out <= asked * 2)]
+        if len(boundaries):
+            split = boundaries[np.argmin(np.abs(boundaries - split))]
         return split
 
     @staticmethod

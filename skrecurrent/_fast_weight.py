@@ -14,6 +14,7 @@ from skrecurrent._base import (
     LossGradientMixin,
     writeable,
 )
+from skrecurrent._epochs import in_washout
 from skrecurrent._kernels import fast_weight, scaling
 from skrecurrent._threads import one_blas_thread
 
@@ -415,7 +416,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     def _optimize(self, X, Y, starts, epochs):
         """Inter-sequence updates, eq. (5)."""
         starts = _cut(starts, self.sequence_length)
-        Y = self._without_washout(Y, starts)
+        Y = np.where(in_washout(starts, self.washout)[:, None], np.nan, Y)
         with _mapping(self.n_jobs) as compute:
             sequences = _TrainingSequences(X, Y, starts, compute)
             if self.solver == "lbfgs":
