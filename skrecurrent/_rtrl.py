@@ -434,7 +434,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             return {}
         problem = LeastSquares(self._net, X, Y, starts)
         with one_blas_thread:
-            curvature = problem.curvature(epochs.best[0], only_readout=not self.train_hidden)
+            curvature = problem.curvature(epochs.best["_weights"], only_readout=not self.train_hidden)
         return {"_curvature": curvature}
 
     def _run(self, X, starts, state):
