@@ -28,8 +28,6 @@ two-dimensional, with NaN where there is no target.
 """
 
 import copy
-import os
-import sys
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
@@ -51,6 +49,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skrecurrent import _machine
 from skrecurrent._epochs import Epochs, r2_of_known
 from skrecurrent._kernels import scaling
 from skrecurrent._threads import one_at_a_time, one_blas_thread
@@ -319,11 +318,12 @@ class BaseRecurrentRegressor(
     def _check_size(self, given, continues=False):
         """Whether the network fits in memory and, if it continues, has the weights it had."""
         n_features, n_outputs = given.rows.shape[1], given.targets.shape[1]
-        needed, available = self._memory_needed(n_features, n_outputs), _physical_memory()
+        needed, available = self._memory_needed(n_features, n_outputs), _machine.memory()
         if needed > available:
             raise ValueError(
                 f"n_hidden={self.n_hidden} with {n_features} features and {n_outputs} outputs "
-                f"needs {needed / 1e9:.1f} GB of memory; this machine has {available / 1e9:.1f} GB."
+                f"needs {needed / 1e9:.1f} GB of memory; this process may use "
+                f"{available / 1e9:.1f} GB."
             )
         n = self.n_hidden + n_outputs
         if continues and self._weights.shape != (n, n + n_features + 1):
@@ -819,13 +819,6 @@ def _doubling_pieces(n_rows):
         start += size
         if time.perf_counter() - began < _PIECE_SECONDS / 2:
             size *= 2
-
-
-def _physical_memory():
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return sys.maxsize  # not told on this system: NumPy will raise when it is too much
 
 
 def _writeable(array):
