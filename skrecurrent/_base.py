@@ -756,6 +756,13 @@ class BaseRecurrentRegressor(
         if not self._stateful:
             raise ValueError(f"{method} needs stateful=True: without state there is no sequence.")
 
+    def __setstate__(self, state):
+        """Unpickle; arrays that joblib maps read-only from a file become arrays in memory.
+
+        Learning writes to them, and kernels are compiled for arrays that can be written to.
+        """
+        super().__setstate__({name: _in_memory(value) for name, value in state.items()})
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
@@ -824,6 +831,16 @@ def _doubling_pieces(n_rows):
 def _writeable(array):
     """float64 and writeable, so that one compiled version of each kernel serves."""
     return np.require(array, dtype=_FLOAT64, requirements=["C", "W", "A"])
+
+
+def _in_memory(value):
+    """The value, in whose tuples read-only arrays are replaced by copies."""
+    if isinstance(value, np.ndarray) and not value.flags.writeable:
+        return np.array(value)
+    if isinstance(value, tuple):
+        items = map(_in_memory, value)
+        return value._make(items) if hasattr(value, "_make") else tuple(items)
+    return value
 
 
 def _refuse_text(values, name):
