@@ -2,8 +2,11 @@
 
 An estimator adds its docstring, its parameter constraints, ``__init__`` and these hooks:
 
+``_learned``
+    names of the arrays that training changes and of which ``fit`` keeps the best: ``_weights``,
+    and whatever else an estimator learns.
 ``_initial_weights(n_features, n_outputs, random_state)``
-    the weights a new network starts with, shape (n, q).
+    the weights a new network starts with, shape (n, q); sets the other learned arrays itself.
 ``_build(n_features, n_outputs)``
     everything else a new network needs, from the constructor's parameters, which are not read again
     until the next ``fit``; what learning changes goes into ``_memory``. Returns the rest state, an
@@ -22,6 +25,10 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
     bytes that the network and its learning rule will take.
 ``_optimize(X, Y, starts, epochs)``
     only where ``fit`` is more than repeated passes of ``_learn``.
+``_new_statistics(n_features, n_outputs)``
+    only where standardised columns are not to have mean 0 and standard deviation 1.
+``_findings(epochs)``
+    attributes, by name, that say more about the weights that ``fit`` keeps, if there are any.
 
 Hooks see float64, C-contiguous, writeable arrays in the units in which the network works. Y is
 two-dimensional, with NaN where there is no target.
@@ -88,6 +95,8 @@ class BaseRecurrentRegressor(
         "random_state": ["random_state"],
     }
 
+    _learned = ("_weights",)
+
     # What a standard deviation of a target is in the units of the network, if it standardises.
     _target_unit = 1.0
 
@@ -120,6 +129,9 @@ class BaseRecurrentRegressor(
             self.state_[:] = 0.0
             self._forget()
             epochs.end(explosions=self._learn_in_pieces(X, Y, starts))
+
+    def _findings(self, epochs):
+        return {}
 
     # ------------------------------------------------------------------ fitting
 
@@ -208,6 +220,7 @@ class BaseRecurrentRegressor(
             warnings.warn("Training interrupted by user.", stacklevel=5)
             epochs.judge()  # the unfinished epoch may be the best
         finally:
+            vars(self).update(self._findings(epochs))
             epochs.restore_best()
             self._forget()
         if epochs.exploded:
@@ -349,10 +362,14 @@ class BaseRecurrentRegressor(
         self._last_id = _NO_ID
         self._statistics = None
         if self.standardize:
-            self._statistics = (
-                scaling.new_statistics(n_features),
-                scaling.new_statistics(n_outputs, self._target_unit),
-            )
+            self._statistics = self._new_statistics(n_features, n_outputs)
+
+    def _new_statistics(self, n_features, n_outputs):
+        """Statistics of no rows: of the columns of X and of those of y."""
+        return (
+            scaling.new_statistics(n_features),
+            scaling.new_statistics(n_outputs, self._target_unit),
+        )
 
     # ------------------------------------------------------------------ using the fitted network
 
@@ -623,7 +640,7 @@ class BaseRecurrentRegressor(
 
     def _snapshot(self):
         """Copies of what later training will change, for the copy that callbacks are given."""
-        names = ("_weights", "state_", "loss_curve_", "validation_scores_", "_memory")
+        names = (*self._learned, "state_", "loss_curve_", "validation_scores_", "_memory")
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
     # ------------------------------------------------------------------ validation
@@ -663,7 +680,7 @@ class BaseRecurrentRegressor(
         check_is_fitted(self)
         _refuse_text(X, "X")
         X = validate_data(self, X, reset=False, **_X_CHECKS)
-        rows = _writeable(X)
+        rows = writeable(X)
         _refuse_huge(rows, "X")
         starts, ids = self._sequence_starts(sequence_id, len(rows), self._stateful)
         if ids is None:
@@ -676,7 +693,7 @@ class BaseRecurrentRegressor(
         _refuse_text(y, "y")
         X, y = validate_data(self, X, y, reset=reset, validate_separately=(_X_CHECKS, _Y_CHECKS))
         check_consistent_length(X, y)
-        rows, targets = _writeable(X), _writeable(y.reshape(len(y), -1))
+        rows, targets = writeable(X), writeable(y.reshape(len(y), -1))
         _refuse_huge(rows, "X")
         _refuse_huge(targets, "y")
         if not reset and targets.shape[1] != self.n_outputs_:
@@ -723,24 +740,31 @@ class BaseRecurrentRegressor(
         return starts, ids
 
     def _split(self, given):
-        """First held-out row for early stopping.
-
-        It starts a sequence if that holds out between half and twice the asked number of rows.
-        """
+        """First held-out row for early stopping."""
         n_rows = len(given.rows)
-        asked = np.clip(round(n_rows * self.validation_fraction), 1, max(n_rows - 1, 1))
-        split = n_rows - asked
-        boundaries = np.flatnonzero(given.starts)
-        held_out = n_rows - boundaries
-        boundaries = boundaries[(held_out >= asked / 2) & (held_out <= asked * 2)]
-        if len(boundaries):
-            split = boundaries[np.argmin(np.abs(boundaries - split))]
+        split = self._last_rows(given.starts, self.validation_fraction)
         if split < 1 or np.isfinite(given.targets[split:]).sum(axis=0).max(initial=0) < 2:
             raise ValueError(
                 "early_stopping=True judges by the last rows of X and y, but with "
                 f"validation_fraction={self.validation_fraction} of {n_rows} rows fewer than two "
                 "of them have a known target."
             )
+        return split
+
+    @staticmethod
+    def _last_rows(starts, fraction):
+        """First of the last rows, which are about that part of all.
+
+        It starts a sequence if that holds out between half and twice the asked number of rows.
+        """
+        n_rows = len(starts)
+        asked = np.clip(round(n_rows * fraction), 1, max(n_rows - 1, 1))
+        split = n_rows - asked
+        boundaries = np.flatnonzero(starts)
+        held_out = n_rows - boundaries
+        boundaries = boundaries[(held_out >= asked / 2) & (held_out <= asked * 2)]
+        if len(boundaries):
+            split = boundaries[np.argmin(np.abs(boundaries - split))]
         return split
 
     @staticmethod
@@ -771,6 +795,65 @@ class BaseRecurrentRegressor(
         # which passes without it.
         tags.non_deterministic = bool(self.stateful)
         return tags
+
+
+class LossGradientMixin(metaclass=ABCMeta):
+    """The exact gradient, for estimators that have one.
+
+    The hook ``_loss_gradient(X, Y, starts)`` returns half the sum of squared errors at the present
+    weights, sequences from rest, and its derivative by ``_weights``.
+    """
+
+    @abstractmethod
+    def _loss_gradient(self, X, Y, starts): ...
+
+    def loss_gradient(self, X, y, *, sequence_id=None):
+        """Loss and its exact gradient at the present weights, for optimizers of your own.
+
+        Weights stay fixed, so back-propagation through time gives what the forward recursion gives
+        and is cheaper. Changes nothing.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs, one row per time step, in the order of time.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets, NaN where there is none.
+
+        sequence_id : array-like of shape (n_samples,), default=None
+            Which sequence each row belongs to; every sequence starts from rest.
+
+        Returns
+        -------
+        loss : float
+            Half the sum of squared errors over the known targets, in the units in which the
+            network works: standardised, or yours with ``standardize=False``.
+
+        gradient : ndarray of shape (n, n + n_features + 1)
+            Its derivative by `weights_`.
+
+        Raises
+        ------
+        NotFittedError
+            If neither ``fit`` nor ``partial_fit`` has been called.
+        ValueError
+            If the input is invalid.
+
+        Examples
+        --------
+        >>> from skrecurrent import RTRLRegressor
+        >>> from skrecurrent.datasets import make_narma
+        >>> X, y = make_narma(200, random_state=0)
+        >>> model = RTRLRegressor(5, max_iter=1, random_state=0).fit(X, y)
+        >>> loss, gradient = model.loss_gradient(X, y)
+        >>> gradient.shape == model.weights_.shape
+        True
+        """
+        check_is_fitted(self)
+        given = self._check_training_rows(X, y, sequence_id, reset=False)
+        X, Y = self._to_network_units(given.rows, given.targets)
+        return self._loss_gradient(X, Y, given.starts)
 
 
 class _Rows(NamedTuple):
@@ -828,7 +911,7 @@ def _doubling_pieces(n_rows):
             size *= 2
 
 
-def _writeable(array):
+def writeable(array):
     """float64 and writeable, so that one compiled version of each kernel serves."""
     return np.require(array, dtype=_FLOAT64, requirements=["C", "W", "A"])
 

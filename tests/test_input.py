@@ -817,6 +817,12 @@ WRONG_PARAMETERS = {
     "regularization": POSITIVE[:-1],
     "forgetting": [0, -0.1, 1.1, np.nan, "1", None],
     "washout": [-1, 1.5, "3"],
+    "form": CHOICE,
+    "functions": [{"f": "cubic"}, "tanh", {"k": "cubic"}, {"g": ["cubic"]}, {"sigma": None}],
+    "gradient": CHOICE,
+    "sequence_length": POSITIVE_INTEGER,
+    "update_interval": POSITIVE_INTEGER,
+    "n_jobs": [0, 1.5, "2"],
     "learning_rate_init": POSITIVE,
     "momentum": [1, *NOT_NEGATIVE],
     "train_hidden": SWITCH,
@@ -834,6 +840,7 @@ WRONG_PARAMETERS = {
     "stateful": SWITCH,
     "warm_start": SWITCH,
     "verbose": ["loud", -1, None],
+    "n_jobs": [0.5, "2"],
     "random_state": ["seed", -1, 0.5],
 }
 

@@ -527,6 +527,28 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def record(net, W, x, X, starts, Phi, Psi, out):
+    """``run`` that keeps what hidden rows (Phi) and output rows (Psi) read, both (n_rows, q)."""
+    f = np.tanh(x)
+    for k in range(len(X)):
+        if starts[k]:
+            x[:] = 0.0
+            f[:] = 0.0
+        _step(net, W, x, f, X, k, Phi, Psi, np.uintp(k))
+        out[k] = x[: net.n_outputs]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def smooth(net, Psi, starts, out):
+    """``out[k]`` = d x_o(k+1) / d W_o without the outputs' columns, if nothing reads outputs."""
+    n_outputs = net.n_outputs
+    for k in range(len(Psi)):
+        for c in range(out.shape[1]):
+            before = 0.0 if starts[k] else out[k - 1, c]
+            out[k, c] = before + net.dt[0] * (Psi[k, n_outputs + c] - before)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def loss_gradient(net, W, X, Y, starts, G):
     """1/2 sum of squared errors at fixed W, and its gradient in G by back-propagation.
 
@@ -536,18 +558,13 @@ def loss_gradient(net, W, X, Y, starts, G):
     n, q = W.shape
     n_outputs = net.n_outputs
     T = len(X)
-    Phi, Psi, errors = np.empty((T, q)), np.empty((T, q)), np.zeros((T, n_outputs))
-    x, f = np.zeros(n), np.zeros(n)
+    Phi, Psi, errors = np.empty((T, q)), np.empty((T, q)), np.empty((T, n_outputs))
+    record(net, W, np.zeros(n), X, starts, Phi, Psi, errors)
     loss = 0.0
     for k in range(T):
-        if starts[k]:
-            x[:] = 0.0
-            f[:] = 0.0
-        _step(net, W, x, f, X, k, Phi, Psi, np.uintp(k))
         for o in range(n_outputs):
-            if not np.isnan(Y[k, o]):
-                errors[k, o] = x[o] - Y[k, o]
-                loss += 0.5 * errors[k, o] ** 2
+            errors[k, o] = 0.0 if np.isnan(Y[k, o]) else errors[k, o] - Y[k, o]
+            loss += 0.5 * errors[k, o] ** 2
     G[:] = 0.0
     adjoint = np.zeros(n)  # of the state after the row at hand
     before = np.zeros(n)  # of the state before it
