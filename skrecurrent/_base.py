@@ -35,8 +35,6 @@ two-dimensional, with NaN where there is no target.
 """
 
 import copy
-import os
-import sys
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
@@ -58,6 +56,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skrecurrent import _machine
 from skrecurrent._epochs import Epochs, r2_of_known
 from skrecurrent._kernels import scaling
 from skrecurrent._threads import one_at_a_time, one_blas_thread
@@ -332,11 +331,12 @@ class BaseRecurrentRegressor(
     def _check_size(self, given, continues=False):
         """Whether the network fits in memory and, if it continues, has the weights it had."""
         n_features, n_outputs = given.rows.shape[1], given.targets.shape[1]
-        needed, available = self._memory_needed(n_features, n_outputs), _physical_memory()
+        needed, available = self._memory_needed(n_features, n_outputs), _machine.memory()
         if needed > available:
             raise ValueError(
                 f"n_hidden={self.n_hidden} with {n_features} features and {n_outputs} outputs "
-                f"needs {needed / 1e9:.1f} GB of memory; this machine has {available / 1e9:.1f} GB."
+                f"needs {needed / 1e9:.1f} GB of memory; this process may use "
+                f"{available / 1e9:.1f} GB."
             )
         n = self.n_hidden + n_outputs
         if continues and self._weights.shape != (n, n + n_features + 1):
@@ -780,6 +780,13 @@ class BaseRecurrentRegressor(
         if not self._stateful:
             raise ValueError(f"{method} needs stateful=True: without state there is no sequence.")
 
+    def __setstate__(self, state):
+        """Unpickle; arrays that joblib maps read-only from a file become arrays in memory.
+
+        Learning writes to them, and kernels are compiled for arrays that can be written to.
+        """
+        super().__setstate__({name: _in_memory(value) for name, value in state.items()})
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
@@ -904,16 +911,19 @@ def _doubling_pieces(n_rows):
             size *= 2
 
 
-def _physical_memory():
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return sys.maxsize  # not told on this system: NumPy will raise when it is too much
-
-
 def writeable(array):
     """float64 and writeable, so that one compiled version of each kernel serves."""
     return np.require(array, dtype=_FLOAT64, requirements=["C", "W", "A"])
+
+
+def _in_memory(value):
+    """The value, in whose tuples read-only arrays are replaced by copies."""
+    if isinstance(value, np.ndarray) and not value.flags.writeable:
+        return np.array(value)
+    if isinstance(value, tuple):
+        items = map(_in_memory, value)
+        return value._make(items) if hasattr(value, "_make") else tuple(items)
+    return value
 
 
 def _refuse_text(values, name):
