@@ -38,9 +38,8 @@ def broken_links(site):
                 target /= "index.html"
             if not target.exists():
                 yield f"{path.relative_to(site.resolve())}: no such file: {link}"
-            elif parts.fragment and target in pages:
-                if unquote(parts.fragment) not in pages[target].places:
-                    yield f"{path.relative_to(site.resolve())}: no such place: {link}"
+            elif target in pages and unquote(parts.fragment) not in pages[target].places | {""}:
+                yield f"{path.relative_to(site.resolve())}: no such place: {link}"
 
 
 if __name__ == "__main__":

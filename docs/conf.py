@@ -1,4 +1,4 @@
-"""Configuration of the documentation site; `python -m sphinx -W docs docs/_build/html` builds it."""
+"""Configuration of the documentation site, which `bash .ci/docs` builds."""
 
 import inspect
 import sys
