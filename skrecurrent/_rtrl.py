@@ -10,6 +10,7 @@ from skrecurrent._base import BaseRecurrentRegressor, one_blas_thread
 from skrecurrent._kernels import rtrl
 
 _SOLVERS = {"sgd": rtrl.SGD, "adam": rtrl.ADAM, "dekf": rtrl.DEKF}
+_STREAMING_SOLVERS = ("auto",)
 
 # Prior variances of the weights for the Kalman filter, output rows and hidden rows. Output rows
 # start at zero and know nothing; hidden rows start as a useful reservoir and should move little.
@@ -221,7 +222,7 @@ class RTRLRegressor(BaseRecurrentRegressor):
 
     _parameter_constraints = {
         **BaseRecurrentRegressor._parameter_constraints,
-        "solver": [StrOptions(set(_SOLVERS))],
+        "solver": [StrOptions({*_SOLVERS, *_STREAMING_SOLVERS})],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "train_hidden": ["boolean"],
@@ -348,31 +349,40 @@ class RTRLRegressor(BaseRecurrentRegressor):
         if self.output_dt is not None:
             dt[:n_outputs] = self.output_dt
         self._net = rtrl.Net(dt, n_outputs, self.update_order == "hidden-first")
+        if self.solver in _STREAMING_SOLVERS:
+            rule = rtrl.new_bank(n, q, n_outputs, self.train_hidden)
+            state = np.zeros(rule.copy_share.shape[1] * n)
+        else:
+            rule, state = self._new_optimizer(self.solver, q, n_outputs), np.zeros(n)
         self._memory = (
             rtrl.new_block(n, q, n_outputs, rtrl.block_length(n), self.train_hidden),
-            self._new_optimizer(n if self.train_hidden else n_outputs, q, n_outputs),
+            rule,
             rtrl.Guard(np.empty((n, q)), np.empty((n, q)), np.empty(3)),
         )
         self._weights_replaced()
-        return np.zeros(n)
+        return state
 
     def _weights_replaced(self):
-        rtrl.trust(self._memory[2], self._weights)
+        _, rule, guard = self._memory
+        rtrl.trust(guard, self._weights)
+        if isinstance(rule, rtrl.Bank):
+            rule.begun[0] = False
 
-    def _new_optimizer(self, n_rows, q, n_outputs):
+    def _new_optimizer(self, solver, q, n_outputs):
+        n_rows = len(self._weights) if self.train_hidden else n_outputs
         used = {name: np.zeros((0, 0)) for name in ("velocity", "second_moment", "prior")}
         covariance = np.zeros((0, 0, 0))
-        if self.solver == "dekf":
+        if solver == "dekf":
             used["prior"] = np.full((n_rows, q), _HIDDEN_PRIOR)
             used["prior"][:n_outputs] = _OUTPUT_PRIOR
             covariance = np.zeros((n_rows, q, q))
             covariance[:, np.arange(q), np.arange(q)] = used["prior"]
         else:
             used["velocity"] = np.zeros((n_rows, q))
-            if self.solver == "adam":
+            if solver == "adam":
                 used["second_moment"] = np.zeros((n_rows, q))
         return rtrl.Optimizer(
-            solver=_SOLVERS[self.solver],
+            solver=_SOLVERS[solver],
             learning_rate=float(self.learning_rate_init),
             momentum=float(self.momentum),
             covariance=covariance,
@@ -381,18 +391,43 @@ class RTRLRegressor(BaseRecurrentRegressor):
             **used,
         )
 
-    def _learn(self, X, Y, starts):
-        arguments = (self._net, *self._memory, self._weights, self.state_, X, Y, starts)
-        block = self._memory[0]
-        ends_a_block = block.position[0] + len(X) >= len(block.J)
-        if len(self._weights) < _THREADED_UNITS or not ends_a_block:
-            return rtrl.learn(*arguments)
+    def _optimize(self, X, Y, starts, epochs):
+        rule = self._memory[1]
+        if isinstance(rule, rtrl.Bank):
+            rule = self._new_optimizer("dekf", self._weights.shape[1], self.n_outputs_)
+        super()._optimize(X, Y, starts, epochs, rule=rule)
+
+    def _learn(self, X, Y, starts, rule=None):
+        block, own_rule, guard = self._memory
+        rule = rule or own_rule
+        learn = rtrl.learn
+        if isinstance(rule, rtrl.Bank):
+            learn = rtrl.stream
+            if not rule.begun[0]:
+                self._begin_stream(rule)
+        n = len(self._weights)
+        state = self._state if learn is rtrl.stream else self.state_
+        arguments = (self._net, block, rule, guard, self._weights, state, X, Y, starts)
+        ends_a_block = 0 < len(block.J) <= block.position[0] + len(X)
+        if n < _THREADED_UNITS or not ends_a_block:
+            return learn(*arguments)
         with one_blas_thread:
-            return rtrl.learn(*arguments)
+            return learn(*arguments)
+
+    def _begin_stream(self, bank):
+        """Filters, and a frozen copy, for the weights and the state as they now are."""
+        rtrl.restart(bank, self._weights)
+        copies = self._state.reshape(-1, len(self._weights))
+        copies[:] = copies[0]
 
     def _run(self, X, starts, state):
+        n, rule = len(self._weights), self._memory[1]
         out = np.empty((len(X), self._net.n_outputs))
-        rtrl.run(self._net, self._weights, state, X, starts, out)
+        rtrl.run(self._net, self._weights, state[:n], X, starts, out)
+        if len(state) > n and rule.begun[0]:
+            other = np.empty_like(out)
+            rtrl.run(self._net, rule.still, state[n:], X, starts, other)
+            out += (other - out) * rule.copy_share[:, 1]
         return out
 
     def _forget(self):

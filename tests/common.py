@@ -16,6 +16,13 @@ ESTIMATORS = {
         5, solver="adam", update_order="synchronous", dt=0.6, max_iter=3, random_state=0
     ),
     "echo-state": RTRLRegressor(12, train_hidden=False, output_dt=0.8, max_iter=3, random_state=0),
+    "stream": RTRLRegressor(4, solver="auto", max_iter=3, random_state=0),
+    "stream-synchronous": RTRLRegressor(
+        6, solver="auto", update_order="synchronous", dt=0.5, max_iter=3, random_state=0
+    ),
+    "stream-echo-state": RTRLRegressor(
+        12, solver="auto", train_hidden=False, output_dt=0.8, max_iter=3, random_state=0
+    ),
     "raw-units": RTRLRegressor(4, standardize=False, max_iter=3, random_state=0),
     "aprl": APRLRegressor(5, regularization=1e-3, max_iter=3, random_state=0),
     "aprl-literal": APRLRegressor(
