@@ -17,9 +17,7 @@ ESTIMATORS = {
     ),
     "echo-state": RTRLRegressor(12, train_hidden=False, output_dt=0.8, max_iter=3, random_state=0),
     "stream": RTRLRegressor(4, solver="auto", max_iter=3, random_state=0),
-    "stream-synchronous": RTRLRegressor(
-        6, solver="auto", update_order="synchronous", dt=0.5, max_iter=3, random_state=0
-    ),
+    "stream-leaky": RTRLRegressor(5, solver="auto", dt=0.6, max_iter=3, random_state=0),
     "stream-echo-state": RTRLRegressor(
         12, solver="auto", train_hidden=False, output_dt=0.8, max_iter=3, random_state=0
     ),

@@ -1,7 +1,5 @@
 """The streaming learner against its slow twin, and what it promises."""
 
-import copy
-
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose

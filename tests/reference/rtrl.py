@@ -225,7 +225,7 @@ class Stream:
                 self.hidden = self.hidden + 1e-6 * awake[:, :, None] * np.eye(net.q)
         moved = np.sum(change**2, axis=1) / (np.sum(net.W[first:] ** 2, axis=1) + 1e-12)
         net.W[first:] += change
-        for one in sum(self.copies[0].filters, []):
+        for one in [one for of_output in self.copies[0].filters for one in of_output]:
             one.P[np.arange(first, net.n), np.arange(first, net.n)] += (
                 1000 * one.w[first : net.n] ** 2 * moved
             )
