@@ -23,6 +23,8 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
     bytes that the network and its learning rule will take.
 ``_optimize(X, Y, starts, epochs)``
     only where ``fit`` is more than repeated passes of ``_learn``.
+``_learned(epochs)``
+    attributes, by name, that say more about the weights that ``fit`` keeps, if there are any.
 
 Hooks see float64, C-contiguous, writeable arrays in the units in which the network works. Y is
 two-dimensional, with NaN where there is no target.
@@ -124,6 +126,9 @@ class BaseRecurrentRegressor(
             self._forget()
             epochs.end(explosions=self._learn_in_pieces(X, Y, starts, **how))
 
+    def _learned(self, epochs):
+        return {}
+
     # ------------------------------------------------------------------ fitting
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -209,6 +214,7 @@ class BaseRecurrentRegressor(
             epochs.judge()  # the unfinished epoch may be the best
         finally:
             epochs.restore_best()
+            vars(self).update(self._learned(epochs))
             self._forget()
         if epochs.exploded:
             warnings.warn(
@@ -723,24 +729,31 @@ class BaseRecurrentRegressor(
         return starts, ids
 
     def _split(self, given):
-        """First held-out row for early stopping.
-
-        It starts a sequence if that holds out between half and twice the asked number of rows.
-        """
+        """First held-out row for early stopping."""
         n_rows = len(given.rows)
-        asked = np.clip(round(n_rows * self.validation_fraction), 1, max(n_rows - 1, 1))
-        split = n_rows - asked
-        boundaries = np.flatnonzero(given.starts)
-        held_out = n_rows - boundaries
-        boundaries = boundaries[(held_out >= asked / 2) & (held_out <= asked * 2)]
-        if len(boundaries):
-            split = boundaries[np.argmin(np.abs(boundaries - split))]
+        split = self._last_rows(given.starts, self.validation_fraction)
         if split < 1 or np.isfinite(given.targets[split:]).sum(axis=0).max(initial=0) < 2:
             raise ValueError(
                 "early_stopping=True judges by the last rows of X and y, but with "
                 f"validation_fraction={self.validation_fraction} of {n_rows} rows fewer than two "
                 "of them have a known target."
             )
+        return split
+
+    @staticmethod
+    def _last_rows(starts, fraction):
+        """First of the last rows, which are about that part of all.
+
+        It starts a sequence if that holds out between half and twice the asked number of rows.
+        """
+        n_rows = len(starts)
+        asked = np.clip(round(n_rows * fraction), 1, max(n_rows - 1, 1))
+        split = n_rows - asked
+        boundaries = np.flatnonzero(starts)
+        held_out = n_rows - boundaries
+        boundaries = boundaries[(held_out >= asked / 2) & (held_out <= asked * 2)]
+        if len(boundaries):
+            split = boundaries[np.argmin(np.abs(boundaries - split))]
         return split
 
     @staticmethod

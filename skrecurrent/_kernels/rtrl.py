@@ -49,6 +49,8 @@ N_FILTERS = len(_FILTERS)
 # Prior variance and process noise of hidden rows, whose measurement noise is 1. No variance is
 # raised beyond its prior by process noise.
 _HIDDEN_PRIOR, _HIDDEN_DRIFT = 1e-3, 1e-6
+# After a fit hidden rows have been taught, and start from this prior and what the fit knows.
+_RESUMED_PRIOR = 1.0
 # Running means of squared errors forget at _STREAM_RATE; an innovation beyond _BOUND of its
 # standard deviations counts less; shares fall with this power of the squared error.
 _STREAM_RATE, _BOUND, _SHARPNESS, _STREAM_FLOOR = 0.02, 4.0, 8, 1e-12
@@ -163,6 +165,28 @@ def restart(bank, W):
     bank.copy_share[:] = 0.0
     bank.copy_share[:, 0] = 1.0
     bank.begun[0] = True
+
+
+def resume(bank, blocks, noise):
+    """Covariances as if the filters had found W, from the rows whose J'J has these blocks.
+
+    ``noise`` is the mean squared error of each output over those rows.
+    """
+    n_outputs = len(noise)
+    for m in range(len(bank.rows)):
+        o, (prior, ratio, _) = m // N_FILTERS % n_outputs, _FILTERS[m % N_FILTERS]
+        bank.noise[m] = max(noise[o], _STREAM_FLOOR)
+        bank.covariance[m] = _posterior(blocks[o] / (ratio * bank.noise[m]), prior)
+    for r in range(len(bank.hidden)):
+        bank.hidden[r] = _posterior(blocks[n_outputs + r], _RESUMED_PRIOR)
+
+
+def _posterior(precision, prior):
+    """(precision + I / prior)^-1, symmetric to the last bit."""
+    eigenvalues, V = np.linalg.eigh(precision)
+    V /= np.sqrt(np.maximum(eigenvalues, 0.0) + 1.0 / prior)
+    covariance = V @ V.T
+    return (covariance + covariance.T) / 2
 
 
 def new_block(n, q, n_outputs, length, train_hidden):
@@ -787,6 +811,28 @@ def stream(net, block, bank, guard, W, x, X, Y, starts):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def record(net, W, x, X, starts, Phi, Psi, out):
+    """``run`` that keeps what hidden rows (Phi) and output rows (Psi) read, both (n_rows, q)."""
+    f = np.tanh(x)
+    for k in range(len(X)):
+        if starts[k]:
+            x[:] = 0.0
+            f[:] = 0.0
+        _step(net, W, x, f, X, k, Phi, Psi, np.uintp(k))
+        out[k] = x[: net.n_outputs]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def smooth(net, Psi, starts, out):
+    """``out[k]`` = d x_o(k+1) / d W_o without the outputs' columns, if nothing reads outputs."""
+    n_outputs = net.n_outputs
+    for k in range(len(Psi)):
+        for c in range(out.shape[1]):
+            before = 0.0 if starts[k] else out[k - 1, c]
+            out[k, c] = before + net.dt[0] * (Psi[k, n_outputs + c] - before)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def loss_gradient(net, W, X, Y, starts, G):
     """1/2 sum of squared errors at fixed W, and its gradient in G by back-propagation.
 
@@ -796,18 +842,13 @@ def loss_gradient(net, W, X, Y, starts, G):
     n, q = W.shape
     n_outputs = net.n_outputs
     T = len(X)
-    Phi, Psi, errors = np.empty((T, q)), np.empty((T, q)), np.zeros((T, n_outputs))
-    x, f = np.zeros(n), np.zeros(n)
+    Phi, Psi, errors = np.empty((T, q)), np.empty((T, q)), np.empty((T, n_outputs))
+    record(net, W, np.zeros(n), X, starts, Phi, Psi, errors)
     loss = 0.0
     for k in range(T):
-        if starts[k]:
-            x[:] = 0.0
-            f[:] = 0.0
-        _step(net, W, x, f, X, k, Phi, Psi, np.uintp(k))
         for o in range(n_outputs):
-            if not np.isnan(Y[k, o]):
-                errors[k, o] = x[o] - Y[k, o]
-                loss += 0.5 * errors[k, o] ** 2
+            errors[k, o] = 0.0 if np.isnan(Y[k, o]) else errors[k, o] - Y[k, o]
+            loss += 0.5 * errors[k, o] ** 2
     G[:] = 0.0
     adjoint = np.zeros(n)  # of the state after the row at hand
     before = np.zeros(n)  # of the state before it
