@@ -82,8 +82,8 @@ class Epochs:
     def judge(self):
         """Run the frozen network over all rows; returns whether it improved by ``tol``."""
         estimator = self.estimator
-        estimator.state_[:] = 0.0
-        predictions = estimator._run_in_pieces(self.X, self.starts, estimator.state_)
+        estimator._state[:] = 0.0
+        predictions = estimator._run_in_pieces(self.X, self.starts, estimator._state)
         estimator.loss_ = _half_mean_square(predictions[: self.split] - self.Y[: self.split])
         judged, targets = predictions[self._judged], self.Y[self._judged]
         self.criterion = criterion = _half_mean_square(judged - targets)
@@ -91,7 +91,7 @@ class Epochs:
             self.validation_score = r2_of_known(targets, judged)
         improved = criterion < self.best_criterion * (1 - estimator.tol)
         if criterion < self.best_criterion or self.best is None:
-            names = (*estimator._learned, "state_")
+            names = (*estimator._learned, "_state")
             self.best = {name: getattr(estimator, name).copy() for name in names}
             self.best_criterion = criterion
             estimator.best_loss_ = estimator.loss_
