@@ -614,12 +614,12 @@ def trust(guard, W, gains):
 
 @njit(cache=True, nogil=True)
 def forget(sensitivities):
-    """Zero sensitivities: the state stays, what it owes to the weights is forgotten."""
-    Q, p, sums, counts = sensitivities
-    Q[:] = 0.0
-    p[:] = 0.0
-    sums[:] = 0.0
-    counts[0] = 0
+    """Zero sensitivities: the state stays, what it owes to the weights is forgotten.
+
+    The gradient of rows that wait for the next update stays.
+    """
+    sensitivities.Q[:] = 0.0
+    sensitivities.p[:] = 0.0
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
@@ -710,6 +710,8 @@ def _recover(sensitivities, optimizer, guard, W, gains):
     optimizer.second_moment[:] = 0.0
     optimizer.steps[0] = 0
     forget(sensitivities)
+    sensitivities.sums[:] = 0.0
+    sensitivities.counts[0] = 0
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
