@@ -269,7 +269,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         dt=1.0,
         output_dt=None,
         spectral_radius=0.9,
-        max_iter=200,
+        max_iter=150,
         tol=1e-4,
         n_iter_no_change=10,
         early_stopping=False,
@@ -403,10 +403,12 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
                 rule = self._memory[1]
             super()._optimize(X, Y, starts, epochs, rule=rule)
             return
-        with one_blas_thread:
+        with one_blas_thread, np.errstate(over="ignore", invalid="ignore"):
             if self.train_hidden:
                 self._descend(X, Y, starts, epochs)
-            elif epochs.begin():
+                return
+            self._judge_by(slice(len(X)), epochs)
+            if epochs.begin():
                 problem = LeastSquares(self._net, X, Y, starts)
                 self._weights[:] = problem.solve_readout(self._weights)[0]
                 epochs.end()
@@ -434,10 +436,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         untaught = not self._weights[: self._net.n_outputs].any()
         descent = (first_descent if untaught else next_descent)(problem(split), self._weights)
         self._weights[:] = descent.point.weights
-        if split == len(X):
-            epochs.judge()
-        else:
-            epochs.judge_by(slice(split, len(X)))
+        self._judge_by(slice(split if split < len(X) else 0, len(X)), epochs)
         self._step_down(descent, epochs)
         if (
             split < len(X)
@@ -445,10 +444,18 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             and epochs.criterion <= _STILL_GOOD * epochs.best_criterion
         ):
             epochs.restore_best()
-            epochs.judge_by(slice(len(X)))
+            self._judge_by(slice(len(X)), epochs)
             again = Descent(problem(len(X)), self._weights.copy(), descent.decay, descent.anchor)
             again.damping = descent.damping
             self._step_down(again, epochs, _LAST_ITERATIONS)
+
+    @staticmethod
+    def _judge_by(rows, epochs):
+        """Judge iterations by these training rows, or by what early stopping holds out."""
+        if epochs.holds_out:
+            epochs.judge()
+        else:
+            epochs.judge_by(rows)
 
     def _step_down(self, descent, epochs, n_iterations=np.inf):
         """Iterations until the epochs say stop."""
