@@ -84,7 +84,7 @@ def make_rows(n_rows=120, n_features=2, n_outputs=1, missing=0.0, seed=0):
 
 def assert_same(a, b):
     """Bitwise the same learned network, state and memory."""
-    for name in (*a._learned, "state_"):
+    for name in (*a._learned, "_state"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     assert a.t_ == b.t_
 
