@@ -43,7 +43,7 @@ _OUTPUT_PRIOR, _HIDDEN_PRIOR = 100.0, 0.03
 # Initial weights from inputs and bias to hidden units are uniform in plus or minus these. With
 # input scales that differ from unit to unit, log-uniform in .05 to .5, Levenberg-Marquardt ended
 # with half the error on NARMA10, but 2 to 6 times as much on Lorenz, Mackey-Glass and Roessler.
-_INPUT_SCALE, _BIAS_SCALE = 0.5, 0.1
+_INPUT_SCALE, _BIAS_SCALE = 0.25, 0.2
 
 # From this many units on the matrix products at a block's end are large enough for BLAS to split
 # them over threads.
