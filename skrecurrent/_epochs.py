@@ -70,9 +70,14 @@ class Epochs:
         return improved
 
     def judge_by(self, rows):
-        """From now on the best weights are those with the least error on these rows."""
-        self._judged, self.best, self.best_criterion = rows, None, np.inf
-        self._without_improvement = 0
+        """From now on the best weights are those with the least error on these rows.
+
+        The first rows of a sequence do not count, unless no others have a target.
+        """
+        counts = ~in_washout(self.starts)
+        counts[: rows.start or 0], counts[rows.stop :] = False, False
+        self._judged = counts if np.isfinite(self.Y[counts]).any() else rows
+        self.best, self.best_criterion, self._without_improvement = None, np.inf, 0
         self.judge()
 
     def judge(self):
