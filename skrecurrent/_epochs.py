@@ -83,8 +83,8 @@ class Epochs:
     def judge(self):
         """Run the frozen network over all rows; returns whether it improved by ``tol``."""
         estimator = self.estimator
-        estimator.state_[:] = 0.0
-        predictions = estimator._run_in_pieces(self.X, self.starts, estimator.state_)
+        estimator._state[:] = 0.0
+        predictions = estimator._run_in_pieces(self.X, self.starts, estimator._state)
         estimator.loss_ = _half_mean_square(predictions[: self.split] - self.Y[: self.split])
         judged, targets = predictions[self._judged], self.Y[self._judged]
         self.criterion = criterion = _half_mean_square(judged - targets)
@@ -92,7 +92,7 @@ class Epochs:
             self.validation_score = r2_of_known(targets, judged)
         improved = criterion < self.best_criterion * (1 - estimator.tol)
         if criterion < self.best_criterion or self.best is None:
-            self.best = estimator._weights.copy(), estimator.state_.copy()
+            self.best = estimator._weights.copy(), estimator._state.copy()
             self.best_criterion = criterion
             estimator.best_loss_ = estimator.loss_
             estimator.best_validation_score_ = self.validation_score
@@ -101,11 +101,11 @@ class Epochs:
     def _snapshot(self):
         """The estimator as if ``fit`` had stopped now, which keeps the best weights."""
         weights, state = self.best
-        best = {"_weights": weights.copy(), "state_": state.copy()}
+        best = {"_weights": weights.copy(), "_state": state.copy()}
         return self.estimator._snapshot() | best | self.estimator._learned(self)
 
     def restore_best(self):
-        self.estimator._weights[:], self.estimator.state_[:] = self.best
+        self.estimator._weights[:], self.estimator._state[:] = self.best
         self.estimator._weights_replaced()
 
     def _report(self):

@@ -16,7 +16,8 @@ from skrecurrent._levenberg_marquardt import (
     next_descent,
 )
 
-# What each solver does with the gradient of a row in a stream.
+# What each solver does with the gradient of a row in a pass of ``fit``. Streams follow the same
+# rule, but for the first two, which have the streaming learner.
 _RULES = {
     "auto": rtrl.DEKF,
     "lm": rtrl.DEKF,
@@ -24,6 +25,7 @@ _RULES = {
     "sgd": rtrl.SGD,
     "adam": rtrl.ADAM,
 }
+_STREAM_SOLVERS = ("auto", "lm")
 
 # "auto" leaves Levenberg-Marquardt where one iteration takes more operations than this, about a
 # second; its passes of the Kalman filter are then at most so many.
@@ -41,7 +43,7 @@ _OUTPUT_PRIOR, _HIDDEN_PRIOR = 100.0, 0.03
 # Initial weights from inputs and bias to hidden units are uniform in plus or minus these. With
 # input scales that differ from unit to unit, log-uniform in .05 to .5, Levenberg-Marquardt ended
 # with half the error on NARMA10, but 2 to 6 times as much on Lorenz, Mackey-Glass and Roessler.
-_INPUT_SCALE, _BIAS_SCALE = 0.5, 0.1
+_INPUT_SCALE, _BIAS_SCALE = 0.25, 0.2
 
 # From this many units on the matrix products at a block's end are large enough for BLAS to split
 # them over threads.
@@ -402,19 +404,28 @@ class RTRLRegressor(BaseRecurrentRegressor):
         if self.output_dt is not None:
             dt[:n_outputs] = self.output_dt
         self._net = rtrl.Net(dt, n_outputs, self.update_order == "hidden-first")
+        if self.solver in _STREAM_SOLVERS:
+            rule = rtrl.new_bank(n, q, n_outputs, self.train_hidden)
+            state = np.zeros(rule.copy_share.shape[1] * n)
+        else:
+            rule, state = self._new_optimizer(q, n_outputs), np.zeros(n)
         self._memory = (
             rtrl.new_block(n, q, n_outputs, rtrl.block_length(n), self.train_hidden),
-            self._new_optimizer(n if self.train_hidden else n_outputs, q, n_outputs),
+            rule,
             rtrl.Guard(np.empty((n, q)), np.empty((n, q)), np.empty(3)),
         )
-        self._curvature = None
         self._weights_replaced()
-        return np.zeros(n)
+        return state
 
     def _weights_replaced(self):
-        rtrl.trust(self._memory[2], self._weights)
+        _, rule, guard = self._memory
+        rtrl.trust(guard, self._weights)
+        self._curvature = None
+        if isinstance(rule, rtrl.Bank):
+            rule.begun[0] = False
 
-    def _new_optimizer(self, n_rows, q, n_outputs):
+    def _new_optimizer(self, q, n_outputs):
+        n_rows = len(self._weights) if self.train_hidden else n_outputs
         used = {name: np.zeros((0, 0)) for name in ("velocity", "second_moment", "prior")}
         covariance = np.zeros((0, 0, 0))
         rule = _RULES[self.solver]
@@ -437,21 +448,41 @@ class RTRLRegressor(BaseRecurrentRegressor):
             **used,
         )
 
-    def _learn(self, X, Y, starts):
-        arguments = (self._net, *self._memory, self._weights, self.state_, X, Y, starts)
-        block = self._memory[0]
-        ends_a_block = block.position[0] + len(X) >= len(block.J)
-        if len(self._weights) < _THREADED_UNITS or not ends_a_block:
-            return rtrl.learn(*arguments)
+    def _learn(self, X, Y, starts, rule=None):
+        block, stream_rule, guard = self._memory
+        rule = rule or stream_rule
+        learn = rtrl.learn
+        if isinstance(rule, rtrl.Bank):
+            learn = rtrl.stream
+            if not rule.begun[0]:
+                self._begin_stream(rule)
+        n = len(self._weights)
+        state = self._state if learn is rtrl.stream else self.state_
+        arguments = (self._net, block, rule, guard, self._weights, state, X, Y, starts)
+        ends_a_block = 0 < len(block.J) <= block.position[0] + len(X)
+        if n < _THREADED_UNITS or not ends_a_block:
+            return learn(*arguments)
         with one_blas_thread:
-            return rtrl.learn(*arguments)
+            return learn(*arguments)
+
+    def _begin_stream(self, bank):
+        """Filters, and a frozen copy, for the weights and the state as they now are."""
+        rtrl.restart(bank, self._weights)
+        if self._curvature is not None:
+            rtrl.resume(bank, *self._curvature)
+            self._curvature = None
+        copies = self._state.reshape(-1, len(self._weights))
+        copies[:] = copies[0]
 
     def _optimize(self, X, Y, starts, epochs):
         """Levenberg-Marquardt, or passes over the rows."""
         if not self._by_least_squares(len(X)):
             if self.solver == "auto":
                 epochs.max_iter = min(epochs.max_iter, _FILTER_PASSES)
-            super()._optimize(X, Y, starts, epochs)
+                rule = self._new_optimizer(self._weights.shape[1], self.n_outputs_)
+            else:
+                rule = self._memory[1]
+            super()._optimize(X, Y, starts, epochs, rule=rule)
             return
         with one_blas_thread, np.errstate(over="ignore", invalid="ignore"):
             if self.train_hidden:
@@ -526,8 +557,13 @@ class RTRLRegressor(BaseRecurrentRegressor):
         return {"_curvature": curvature}
 
     def _run(self, X, starts, state):
+        n, rule = len(self._weights), self._memory[1]
         out = np.empty((len(X), self._net.n_outputs))
-        rtrl.run(self._net, self._weights, state, X, starts, out)
+        rtrl.run(self._net, self._weights, state[:n], X, starts, out)
+        if len(state) > n and rule.begun[0]:
+            other = np.empty_like(out)
+            rtrl.run(self._net, rule.still, state[n:], X, starts, other)
+            out += (other - out) * rule.copy_share[:, 1]
         return out
 
     def _forget(self):
@@ -540,7 +576,10 @@ class RTRLRegressor(BaseRecurrentRegressor):
         numbers = 6 * n * q  # weights, the best and the last good of them, scratch
         if self.train_hidden:
             numbers += n * q * n + K * n * n + K * (2 * q + n_outputs * n)
-        if _RULES[self.solver] == rtrl.DEKF:
+        if self.solver in _STREAM_SOLVERS:
+            filters = (1 + self.train_hidden) * n_outputs * rtrl.N_FILTERS
+            numbers += (filters + self.train_hidden * self.n_hidden) * q * q
+        elif _RULES[self.solver] == rtrl.DEKF:
             numbers += (n if self.train_hidden else n_outputs) * q * q
         if self.solver == "lm" and self.train_hidden:
             numbers += least_squares_size(n, q, n_outputs)
