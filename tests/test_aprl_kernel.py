@@ -68,7 +68,9 @@ def full_inverses(estimator):
     for lower, pending in zip(memory.V_inv, memory.pending):
         s, growth = pending[:-1], pending[-1]
         full = np.tril(lower) + np.tril(lower, -1).T
-        inverses.append(growth * (full - np.outer(s, s)))
+        padded = growth * (full - np.outer(s, s))
+        q = estimator.weights_.shape[1]
+        inverses.append(padded[:q, :q])
     return inverses
 
 
