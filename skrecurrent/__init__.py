@@ -2,7 +2,15 @@
 
 from skrecurrent import datasets, inspection
 from skrecurrent._aprl import APRLRegressor
+from skrecurrent._fast_weight import FastWeightRegressor
 from skrecurrent._rtrl import RTRLRegressor
 from skrecurrent._version import __version__
 
-__all__ = ["APRLRegressor", "RTRLRegressor", "__version__", "datasets", "inspection"]
+__all__ = [
+    "APRLRegressor",
+    "FastWeightRegressor",
+    "RTRLRegressor",
+    "__version__",
+    "datasets",
+    "inspection",
+]

@@ -2,14 +2,18 @@
 
 An estimator adds its docstring, its parameter constraints, ``__init__`` and these hooks:
 
+``_learned``
+    names of the arrays that training changes and of which ``fit`` keeps the best: ``_weights``,
+    and whatever else an estimator learns.
 ``_initial_weights(n_features, n_outputs, random_state)``
-    the weights a new network starts with, shape (n, q).
+    the weights a new network starts with, shape (n, q); sets the other learned arrays itself.
 ``_build(n_features, n_outputs)``
     everything else a new network needs, from the constructor's parameters, which are not read again
     until the next ``fit``; what learning changes goes into ``_memory``. Returns the rest state, an
-    array of zeros: states are measured from rest.
+    array of zeros: states are measured from rest. Its first n entries are `state_`; an estimator
+    that predicts with more than one copy of the network adds theirs.
 ``_learn(X, Y, starts)``
-    learn rows one after another, changing ``_weights``, ``state_`` and the learning rule's own
+    learn rows one after another, changing ``_weights``, ``_state`` and the learning rule's own
     memory in place; a row with ``starts[k]`` begins a new sequence. Cutting a call in two must not
     change a bit. Returns how often learning exploded and was set back.
 ``_run(X, starts, state)``
@@ -22,15 +26,16 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
     bytes that the network and its learning rule will take.
 ``_optimize(X, Y, starts, epochs)``
     only where ``fit`` is more than repeated passes of ``_learn``.
+``_new_statistics(n_features, n_outputs)``
+    only where standardised columns are not to have mean 0 and standard deviation 1.
+``_findings(epochs)``
+    attributes, by name, that say more about the weights that ``fit`` keeps, if there are any.
 
 Hooks see float64, C-contiguous, writeable arrays in the units in which the network works. Y is
 two-dimensional, with NaN where there is no target.
 """
 
 import copy
-import os
-import sys
-import threading
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
@@ -51,10 +56,11 @@ from sklearn.utils.validation import (
     check_scalar,
     validate_data,
 )
-from threadpoolctl import ThreadpoolController  # comes with scikit-learn
 
+from skrecurrent import _machine
 from skrecurrent._epochs import Epochs, r2_of_known
 from skrecurrent._kernels import scaling
+from skrecurrent._threads import one_at_a_time, one_blas_thread
 
 _FLOAT64 = np.dtype(np.float64)
 
@@ -90,6 +96,8 @@ class BaseRecurrentRegressor(
         "random_state": ["random_state"],
     }
 
+    _learned = ("_weights",)
+
     # What a standard deviation of a target is in the units of the network, if it standardises.
     _target_unit = 1.0
 
@@ -116,15 +124,19 @@ class BaseRecurrentRegressor(
     @abstractmethod
     def _memory_needed(self, n_features, n_outputs): ...
 
-    def _optimize(self, X, Y, starts, epochs):
+    def _optimize(self, X, Y, starts, epochs, **how):
         """Repeat passes over the rows, each from the rest state, until the epochs say stop."""
         while epochs.begin():
-            self.state_[:] = 0.0
+            self._state[:] = 0.0
             self._forget()
-            epochs.end(explosions=self._learn_in_pieces(X, Y, starts))
+            epochs.end(explosions=self._learn_in_pieces(X, Y, starts, **how))
+
+    def _findings(self, epochs):
+        return {}
 
     # ------------------------------------------------------------------ fitting
 
+    @one_at_a_time
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, sequence_id=None):
         """Fit the network to one series, or to several sequences, by repeated passes.
@@ -159,6 +171,8 @@ class BaseRecurrentRegressor(
             If the input is empty, of the wrong shape, holds text, NaN or infinity in `X` or
             infinity in `y`, if a column of `y` has no known value, if a sequence id returns after
             another one, or if the network would not fit in memory.
+        RuntimeError
+            If another thread is changing the same estimator at this moment.
 
         Warns
         -----
@@ -204,19 +218,21 @@ class BaseRecurrentRegressor(
             epochs.judge()  # so that training never ends worse than it began
             self._optimize(*epochs.training_rows, epochs)
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=4)
+            warnings.warn("Training interrupted by user.", stacklevel=5)
             epochs.judge()  # the unfinished epoch may be the best
         finally:
             epochs.restore_best()
+            vars(self).update(self._findings(epochs))
             self._forget()
         if epochs.exploded:
             warnings.warn(
                 f"Learning exploded in epoch {self.n_iter_} and was stopped; the best weights "
                 "are kept. A smaller learning_rate_init or standardize=True may help.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
+    @one_at_a_time
     def partial_fit(self, X, y, *, sequence_id=None):
         """Learn rows of a stream, once each and in order, continuing where the last call ended.
 
@@ -245,6 +261,8 @@ class BaseRecurrentRegressor(
         ------
         ValueError
             As ``fit``; an invalid chunk changes nothing.
+        RuntimeError
+            If another thread is changing the same estimator at this moment.
 
         Warns
         -----
@@ -279,7 +297,7 @@ class BaseRecurrentRegressor(
                 f"Learning exploded {explosions} time(s) in this chunk and was set back to the "
                 "last good weights. A smaller learning_rate_init or standardize=True may help.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
         return self
 
@@ -308,17 +326,18 @@ class BaseRecurrentRegressor(
         scaling.absorb(self._statistics[1], targets, scaling.FREEZE_AFTER, scaled_targets)
         return self._learn(scaled_rows, scaled_targets, starts)
 
-    def _learn_in_pieces(self, X, Y, starts):
-        return sum(self._learn(X[p], Y[p], starts[p]) for p in _pieces(len(X)))
+    def _learn_in_pieces(self, X, Y, starts, **how):
+        return sum(self._learn(X[p], Y[p], starts[p], **how) for p in _pieces(len(X)))
 
     def _check_size(self, given, continues=False):
         """Whether the network fits in memory and, if it continues, has the weights it had."""
         n_features, n_outputs = given.rows.shape[1], given.targets.shape[1]
-        needed, available = self._memory_needed(n_features, n_outputs), _physical_memory()
+        needed, available = self._memory_needed(n_features, n_outputs), _machine.memory()
         if needed > available:
             raise ValueError(
                 f"n_hidden={self.n_hidden} with {n_features} features and {n_outputs} outputs "
-                f"needs {needed / 1e9:.1f} GB of memory; this machine has {available / 1e9:.1f} GB."
+                f"needs {needed / 1e9:.1f} GB of memory; this process may use "
+                f"{available / 1e9:.1f} GB."
             )
         n = self.n_hidden + n_outputs
         if continues and self._weights.shape != (n, n + n_features + 1):
@@ -333,21 +352,25 @@ class BaseRecurrentRegressor(
         self._target_ndim = given.target_ndim
         self._stateful = self.stateful
         if continues:
-            self.state_ = self._build(n_features, n_outputs)
+            self._state = self._build(n_features, n_outputs)
             return
         random_state = check_random_state(self.random_state)
         with one_blas_thread:
             self._weights = self._initial_weights(n_features, n_outputs, random_state)
-        self.state_ = self._build(n_features, n_outputs)
+        self._state = self._build(n_features, n_outputs)
         self.n_outputs_ = n_outputs
         self.t_ = 0
         self._last_id = _NO_ID
         self._statistics = None
         if self.standardize:
-            self._statistics = (
-                scaling.new_statistics(n_features),
-                scaling.new_statistics(n_outputs, self._target_unit),
-            )
+            self._statistics = self._new_statistics(n_features, n_outputs)
+
+    def _new_statistics(self, n_features, n_outputs):
+        """Statistics of no rows: of the columns of X and of those of y."""
+        return (
+            scaling.new_statistics(n_features),
+            scaling.new_statistics(n_outputs, self._target_unit),
+        )
 
     # ------------------------------------------------------------------ using the fitted network
 
@@ -391,7 +414,7 @@ class BaseRecurrentRegressor(
             rows, starts = X, self._continuing(len(X))
         else:
             rows, starts, dtype = self._check_rows(X, sequence_id)
-        predictions = self._predict_rows(rows, starts, self.state_.copy())
+        predictions = self._predict_rows(rows, starts, self._state.copy())
         if self._target_ndim == 1:
             predictions = predictions[:, 0]
         return predictions if dtype == _FLOAT64 else predictions.astype(dtype)
@@ -484,6 +507,7 @@ class BaseRecurrentRegressor(
             unknown = unknown[:, 0]
         return self.partial_fit(X, unknown, sequence_id=sequence_id)
 
+    @one_at_a_time
     def reset_state(self):
         """Put the network to rest: the next row starts a new sequence.
 
@@ -507,7 +531,7 @@ class BaseRecurrentRegressor(
         array([0., 0., 0., 0., 0., 0.])
         """
         check_is_fitted(self)
-        self.state_[:] = 0.0
+        self._state[:] = 0.0
         self._forget()
         self._last_id = _NO_ID
         return self
@@ -556,7 +580,7 @@ class BaseRecurrentRegressor(
                 f"outputs; got n_features={self.n_features_in_} and n_outputs={self.n_outputs_}."
             )
         rows, starts, dtype = self._check_rows(X, None)
-        state = self.state_.copy()
+        state = self._state.copy()
         forecasts = np.empty((n_steps, self.n_outputs_))
         row = self._predict_rows(rows, starts, state)[-1:]
         forecasts[0] = row[0]
@@ -564,6 +588,11 @@ class BaseRecurrentRegressor(
             row = self._predict_rows(row, starts[:1], state)
             forecasts[k] = row[0]
         return (forecasts[:, 0] if self._target_ndim == 1 else forecasts).astype(dtype)
+
+    @property
+    def state_(self):
+        """State of shape (n,) after the last row that was fitted or learned, zero at rest."""
+        return self._state[: len(self._weights)]
 
     @property
     def weights_(self):
@@ -617,7 +646,7 @@ class BaseRecurrentRegressor(
 
     def _snapshot(self):
         """Copies of what later training will change, for the copy that callbacks are given."""
-        names = ("_weights", "state_", "loss_curve_", "validation_scores_", "_memory")
+        names = (*self._learned, "_state", "loss_curve_", "validation_scores_", "_memory")
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
     # ------------------------------------------------------------------ validation
@@ -657,7 +686,7 @@ class BaseRecurrentRegressor(
         check_is_fitted(self)
         _refuse_text(X, "X")
         X = validate_data(self, X, reset=False, **_X_CHECKS)
-        rows = _writeable(X)
+        rows = writeable(X)
         _refuse_huge(rows, "X")
         starts, ids = self._sequence_starts(sequence_id, len(rows), self._stateful)
         if ids is None:
@@ -670,7 +699,7 @@ class BaseRecurrentRegressor(
         _refuse_text(y, "y")
         X, y = validate_data(self, X, y, reset=reset, validate_separately=(_X_CHECKS, _Y_CHECKS))
         check_consistent_length(X, y)
-        rows, targets = _writeable(X), _writeable(y.reshape(len(y), -1))
+        rows, targets = writeable(X), writeable(y.reshape(len(y), -1))
         _refuse_huge(rows, "X")
         _refuse_huge(targets, "y")
         if not reset and targets.shape[1] != self.n_outputs_:
@@ -717,24 +746,31 @@ class BaseRecurrentRegressor(
         return starts, ids
 
     def _split(self, given):
-        """First held-out row for early stopping.
-
-        It starts a sequence if that holds out between half and twice the asked number of rows.
-        """
+        """First held-out row for early stopping."""
         n_rows = len(given.rows)
-        asked = np.clip(round(n_rows * self.validation_fraction), 1, max(n_rows - 1, 1))
-        split = n_rows - asked
-        boundaries = np.flatnonzero(given.starts)
-        held_out = n_rows - boundaries
-        boundaries = boundaries[(held_out >= asked / 2) & (held_out <= asked * 2)]
-        if len(boundaries):
-            split = boundaries[np.argmin(np.abs(boundaries - split))]
+        split = self._last_rows(given.starts, self.validation_fraction)
         if split < 1 or np.isfinite(given.targets[split:]).sum(axis=0).max(initial=0) < 2:
             raise ValueError(
                 "early_stopping=True judges by the last rows of X and y, but with "
                 f"validation_fraction={self.validation_fraction} of {n_rows} rows fewer than two "
                 "of them have a known target."
             )
+        return split
+
+    @staticmethod
+    def _last_rows(starts, fraction):
+        """First of the last rows, which are about that part of all.
+
+        It starts a sequence if that holds out between half and twice the asked number of rows.
+        """
+        n_rows = len(starts)
+        asked = np.clip(round(n_rows * fraction), 1, max(n_rows - 1, 1))
+        split = n_rows - asked
+        boundaries = np.flatnonzero(starts)
+        held_out = n_rows - boundaries
+        boundaries = boundaries[(held_out >= asked / 2) & (held_out <= asked * 2)]
+        if len(boundaries):
+            split = boundaries[np.argmin(np.abs(boundaries - split))]
         return split
 
     @staticmethod
@@ -750,6 +786,13 @@ class BaseRecurrentRegressor(
         if not self._stateful:
             raise ValueError(f"{method} needs stateful=True: without state there is no sequence.")
 
+    def __setstate__(self, state):
+        """Unpickle; arrays that joblib maps read-only from a file become arrays in memory.
+
+        Learning writes to them, and kernels are compiled for arrays that can be written to.
+        """
+        super().__setstate__({name: _in_memory(value) for name, value in state.items()})
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
@@ -758,6 +801,65 @@ class BaseRecurrentRegressor(
         # which passes without it.
         tags.non_deterministic = bool(self.stateful)
         return tags
+
+
+class LossGradientMixin(metaclass=ABCMeta):
+    """The exact gradient, for estimators that have one.
+
+    The hook ``_loss_gradient(X, Y, starts)`` returns half the sum of squared errors at the present
+    weights, sequences from rest, and its derivative by ``_weights``.
+    """
+
+    @abstractmethod
+    def _loss_gradient(self, X, Y, starts): ...
+
+    def loss_gradient(self, X, y, *, sequence_id=None):
+        """Loss and its exact gradient at the present weights, for optimizers of your own.
+
+        Weights stay fixed, so back-propagation through time gives what the forward recursion gives
+        and is cheaper. Changes nothing.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs, one row per time step, in the order of time.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets, NaN where there is none.
+
+        sequence_id : array-like of shape (n_samples,), default=None
+            Which sequence each row belongs to; every sequence starts from rest.
+
+        Returns
+        -------
+        loss : float
+            Half the sum of squared errors over the known targets, in the units in which the
+            network works: standardised, or yours with ``standardize=False``.
+
+        gradient : ndarray of shape (n, n + n_features + 1)
+            Its derivative by `weights_`.
+
+        Raises
+        ------
+        NotFittedError
+            If neither ``fit`` nor ``partial_fit`` has been called.
+        ValueError
+            If the input is invalid.
+
+        Examples
+        --------
+        >>> from skrecurrent import RTRLRegressor
+        >>> from skrecurrent.datasets import make_narma
+        >>> X, y = make_narma(200, random_state=0)
+        >>> model = RTRLRegressor(5, max_iter=1, random_state=0).fit(X, y)
+        >>> loss, gradient = model.loss_gradient(X, y)
+        >>> gradient.shape == model.weights_.shape
+        True
+        """
+        check_is_fitted(self)
+        given = self._check_training_rows(X, y, sequence_id, reset=False)
+        X, Y = self._to_network_units(given.rows, given.targets)
+        return self._loss_gradient(X, Y, given.starts)
 
 
 class _Rows(NamedTuple):
@@ -798,34 +900,6 @@ def _unchanged_on_error(estimator):
         raise
 
 
-class _OneBlasThread:
-    """Matrix products in one thread: with more, the last bits depend on how many.
-
-    The limit is the whole process's, so threads that overlap share one limit: the first sets it,
-    the last lifts it.
-    """
-
-    def __init__(self):
-        self._lock, self._users, self._controller = threading.Lock(), 0, None
-
-    def __enter__(self):
-        with self._lock:
-            if self._controller is None:  # finding the libraries is slow
-                self._controller = ThreadpoolController()
-            if self._users == 0:
-                self._limit = self._controller.limit(limits=1, user_api="blas")
-            self._users += 1
-
-    def __exit__(self, *_):
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._limit.restore_original_limits()
-
-
-one_blas_thread = _OneBlasThread()
-
-
 def _pieces(n_rows):
     """Slices of rows that take a fraction of a second each, found by doubling."""
     if n_rows <= _FIRST_PIECE:
@@ -843,16 +917,19 @@ def _doubling_pieces(n_rows):
             size *= 2
 
 
-def _physical_memory():
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return sys.maxsize  # not told on this system: NumPy will raise when it is too much
-
-
-def _writeable(array):
+def writeable(array):
     """float64 and writeable, so that one compiled version of each kernel serves."""
     return np.require(array, dtype=_FLOAT64, requirements=["C", "W", "A"])
+
+
+def _in_memory(value):
+    """The value, in whose tuples read-only arrays are replaced by copies."""
+    if isinstance(value, np.ndarray) and not value.flags.writeable:
+        return np.array(value)
+    if isinstance(value, tuple):
+        items = map(_in_memory, value)
+        return value._make(items) if hasattr(value, "_make") else tuple(items)
+    return value
 
 
 def _refuse_text(values, name):

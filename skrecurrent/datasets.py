@@ -1,6 +1,7 @@
 """Time series to try the regressors on, and a helper that brings data into their row format.
 
-The generators and loaders return rows in time order: all rows of one call form one series.
+Rows are in time order. What returns X and y is one series; what returns X, y and sequence_id are
+several sequences, one after the other.
 """
 
 from importlib import resources
@@ -15,15 +16,20 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 __all__ = [
     "load_elnino",
     "load_sunspots",
+    "make_associative_recall",
     "make_lorenz",
     "make_mackey_glass",
     "make_narma",
     "make_roessler",
+    "make_switching_regression",
+    "make_switching_system",
     "stack_sequences",
 ]
 
 _AT_LEAST_ONE = Interval(Integral, 1, None, closed="left")
 _POSITIVE = Interval(Real, 0, None, closed="neither")
+_PROBABILITY = Interval(Real, 0, 1, closed="both")
+_NOT_NEGATIVE = Interval(Real, 0, None, closed="left")
 _LOADER_CONSTRAINTS = {"return_X_y": ["boolean"], "as_frame": ["boolean"]}
 
 _NARMA_TRANSIENT = 200  # rows
@@ -41,6 +47,10 @@ _LORENZ_STEP = 0.005
 _LORENZ_TRANSIENT = 50.0
 _ROESSLER_STEP = 0.02
 _ROESSLER_TRANSIENT = 200.0
+
+# The switching system: |b|, the pole's radius and angle, and for how many rows they stay.
+_SYSTEM_GAIN, _POLE_RADIUS, _POLE_ANGLE = (0.5, 1.5), (0.6, 0.95), (0.2, 2.6)
+_SYSTEM_SHORTEST, _SYSTEM_LONGEST = 150, 250
 
 
 def _narma_outputs(u, order):
@@ -384,6 +394,257 @@ def make_roessler(n_samples=1000, *, step=0.1, target="y", random_state=None):
         transient=_ROESSLER_TRANSIENT,
     )
     return orbit[:, :1].copy(), orbit[:, "xyz".index(target)].copy()
+
+
+def _show_and_query(show, query, features, values):
+    """X, y, sequence_id of sequences whose rows either show a pair or ask for a value.
+
+    ``show`` and ``query`` are the positions, within a sequence, of the two kinds of rows;
+    ``features`` has shape (n_sequences, n_rows, n_features), ``values`` (n_sequences, n_rows).
+    """
+    n_sequences, n_rows, n_features = features.shape
+    X = np.zeros((n_sequences, n_rows, n_features + 2))
+    X[:, :, :n_features] = features
+    X[:, show, n_features] = values[:, show]
+    X[:, show, n_features + 1] = 1.0
+    y = np.full((n_sequences, n_rows), np.nan)
+    y[:, query] = values[:, query]
+    return stack_sequences(X, y)
+
+
+@validate_params(
+    {
+        "n_sequences": [_AT_LEAST_ONE],
+        "n_pairs": [_AT_LEAST_ONE],
+        "keys": [StrOptions({"one-hot", "random"})],
+        "key_length": [_AT_LEAST_ONE, None],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_associative_recall(
+    n_sequences=100, *, n_pairs=8, keys="one-hot", key_length=None, random_state=None
+):
+    """Generate the task to store pairs of a key and a value, and to recall values by their keys.
+
+    In each sequence the first ``n_pairs`` rows show a pair each; then every key is shown once
+    more, in another random order, and its value is asked for. Values are -1 or 1, drawn anew for
+    each sequence, so nothing that is learned about one sequence tells the values of the next: a
+    network has to learn how to store them.
+
+    Parameters
+    ----------
+    n_sequences : int, default=100
+        Number of sequences, of ``2 * n_pairs`` rows each.
+    n_pairs : int, default=8
+        Number of pairs in each sequence.
+    keys : {"one-hot", "random"}, default="one-hot"
+        With "one-hot" the keys of a sequence are different unit vectors, in random order. With
+        "random" each element of each key is -1 or 1, drawn anew for each sequence, so keys are not
+        orthogonal, and they are new to a network at every sequence.
+    key_length : int, default=None
+        Number of elements of a key; None is ``n_pairs`` for one-hot keys and ``2 * n_pairs`` for
+        random ones.
+    random_state : int, RandomState instance or None, default=None
+        Determines keys, values and orders. Pass an int for reproducible output across calls.
+
+    Returns
+    -------
+    X : ndarray of shape (n_sequences * 2 * n_pairs, key_length + 2)
+        The key; its value, or 0 where it is asked for; and 1 where a pair is shown, else 0.
+    y : ndarray of shape (n_sequences * 2 * n_pairs,)
+        The value where it is asked for, else NaN.
+    sequence_id : ndarray of shape (n_sequences * 2 * n_pairs,)
+        The sequence to which each row belongs, an integer from 0.
+
+    Raises
+    ------
+    ValueError
+        If one-hot keys are to have fewer elements than there are pairs.
+
+    References
+    ----------
+    .. [1] J. Ba, G. Hinton, V. Mnih, J. Z. Leibo and C. Ionescu, "Using fast weights to attend to
+       the recent past", Advances in Neural Information Processing Systems 29, 2016.
+
+    Examples
+    --------
+    >>> from skrecurrent.datasets import make_associative_recall
+    >>> X, y, sequence_id = make_associative_recall(2, n_pairs=3, random_state=0)
+    >>> X.shape, y.shape
+    ((12, 5), (12,))
+    >>> sequence_id
+    array([0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
+    """
+    rng = check_random_state(random_state)
+    if key_length is None:
+        key_length = n_pairs if keys == "one-hot" else 2 * n_pairs
+    if keys == "one-hot" and key_length < n_pairs:
+        raise ValueError(
+            f"key_length must be at least n_pairs={n_pairs} for one-hot keys, got {key_length}."
+        )
+    features = np.empty((n_sequences, 2 * n_pairs, key_length))
+    values = np.empty((n_sequences, 2 * n_pairs))
+    for sequence in range(n_sequences):
+        if keys == "one-hot":
+            shown = np.eye(key_length)[rng.permutation(key_length)[:n_pairs]]
+        else:
+            shown = rng.choice([-1.0, 1.0], size=(n_pairs, key_length))
+        stored = rng.choice([-1.0, 1.0], size=n_pairs)
+        order = rng.permutation(n_pairs)
+        features[sequence] = np.r_[shown, shown[order]]
+        values[sequence] = np.r_[stored, stored[order]]
+    return _show_and_query(slice(n_pairs), slice(n_pairs, None), features, values)
+
+
+@validate_params(
+    {
+        "n_sequences": [_AT_LEAST_ONE],
+        "n_pairs": [_AT_LEAST_ONE],
+        "n_features": [_AT_LEAST_ONE],
+        "switch_probability": [_PROBABILITY],
+        "noise": [_NOT_NEGATIVE],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_switching_regression(
+    n_sequences=100,
+    *,
+    n_pairs=20,
+    n_features=2,
+    switch_probability=0.0,
+    noise=0.05,
+    random_state=None,
+):
+    """Generate the task to learn a linear function inside each sequence ("in context").
+
+    Every sequence has coefficients ``b`` of its own. Its rows alternate: one shows features ``u``
+    with their noisy value ``b . u + noise``, the next has new features and asks for their value,
+    which the row after that shows: predict first, then be told, as in a stream. A network must
+    estimate ``b`` from the rows of the sequence, as a regression would; nothing that it is told
+    about one sequence helps in the next.
+
+    Features are uniform on [-1, 1), the coefficients normal with a standard deviation of
+    ``1.5 / sqrt(n_features)``.
+
+    Parameters
+    ----------
+    n_sequences : int, default=100
+        Number of sequences, of ``2 * n_pairs`` rows each.
+    n_pairs : int, default=20
+        Number of shown and of asked values in each sequence.
+    n_features : int, default=2
+        Number of features ``u``.
+    switch_probability : float, default=0.0
+        Probability that a pair of rows has new coefficients, which then stay.
+    noise : float, default=0.05
+        Standard deviation of the noise on shown values.
+    random_state : int, RandomState instance or None, default=None
+        Determines everything drawn. Pass an int for reproducible output across calls.
+
+    Returns
+    -------
+    X : ndarray of shape (n_sequences * 2 * n_pairs, n_features + 2)
+        The features; the noisy value where it is shown, else 0; and 1 where a value is shown,
+        else 0.
+    y : ndarray of shape (n_sequences * 2 * n_pairs,)
+        The value, without noise, where it is asked for, else NaN.
+    sequence_id : ndarray of shape (n_sequences * 2 * n_pairs,)
+        The sequence to which each row belongs, an integer from 0.
+
+    Examples
+    --------
+    >>> from skrecurrent.datasets import make_switching_regression
+    >>> X, y, sequence_id = make_switching_regression(3, n_pairs=2, random_state=0)
+    >>> X.shape
+    (12, 4)
+    >>> X[:4, -1]
+    array([1., 0., 1., 0.])
+    """
+    rng = check_random_state(random_state)
+    drawn = rng.uniform(-1, 1, size=(n_sequences, n_pairs + 1, n_features))
+    coefficients = rng.normal(size=(n_sequences, n_pairs, n_features)) * 1.5 / np.sqrt(n_features)
+    kept = rng.uniform(size=(n_sequences, n_pairs)) >= switch_probability
+    for pair in range(1, n_pairs):
+        coefficients[kept[:, pair], pair] = coefficients[kept[:, pair], pair - 1]
+    features = np.stack([drawn[:, :-1], drawn[:, 1:]], axis=2)  # shown, asked for
+    values = np.einsum("spkf,spf->spk", features, coefficients)
+    values[:, :, 0] += noise * rng.normal(size=(n_sequences, n_pairs))
+    features = features.reshape(n_sequences, 2 * n_pairs, n_features)
+    values = values.reshape(n_sequences, 2 * n_pairs)
+    return _show_and_query(slice(0, None, 2), slice(1, None, 2), features, values)
+
+
+@validate_params(
+    {
+        "n_sequences": [_AT_LEAST_ONE],
+        "n_samples": [_AT_LEAST_ONE],
+        "noise": [_NOT_NEGATIVE],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_switching_system(n_sequences=1, *, n_samples=1000, noise=0.02, random_state=None):
+    """Generate a second-order system whose coefficients jump, and the task to follow it.
+
+    The system, driven by inputs ``u`` uniform on [-1, 1)::
+
+        y[t] = a1 y[t-1] + a2 y[t-2] + b u[t] + noise
+
+    has poles ``r exp(+-i theta)``, that is ``a1 = 2 r cos(theta)`` and ``a2 = -r^2``, with ``r``
+    uniform on [0.6, 0.95) and ``theta`` on [0.2, 2.6); ``b`` is uniform on [0.5, 1.5), with a
+    random sign. After 150 to 250 rows all of them are drawn anew. A regressor has to notice that
+    and to adapt; no fixed function of past rows predicts well.
+
+    Parameters
+    ----------
+    n_sequences : int, default=1
+        Number of sequences. Each starts with ``y[-1] = y[-2] = 0``.
+    n_samples : int, default=1000
+        Number of rows of each sequence.
+    noise : float, default=0.02
+        Standard deviation of the noise that drives the system besides ``u``.
+    random_state : int, RandomState instance or None, default=None
+        Determines everything drawn. Pass an int for reproducible output across calls.
+
+    Returns
+    -------
+    X : ndarray of shape (n_sequences * n_samples, 2)
+        The input ``u[t]`` and the last output ``y[t-1]``.
+    y : ndarray of shape (n_sequences * n_samples,)
+        The output ``y[t]``.
+    sequence_id : ndarray of shape (n_sequences * n_samples,)
+        The sequence to which each row belongs, an integer from 0.
+
+    Examples
+    --------
+    >>> from skrecurrent.datasets import make_switching_system
+    >>> X, y, sequence_id = make_switching_system(n_samples=500, random_state=0)
+    >>> X.shape
+    (500, 2)
+    >>> bool(X[1, 1] == y[0])
+    True
+    """
+    rng = check_random_state(random_state)
+    sequences = [_switching_outputs(rng, n_samples, noise) for _ in range(n_sequences)]
+    X = [np.column_stack([u, np.r_[0.0, y[:-1]]]) for u, y in sequences]
+    return stack_sequences(X, [y for _, y in sequences])
+
+
+def _switching_outputs(rng, n_samples, noise):
+    """Inputs and outputs of one run of the switching system."""
+    u = rng.uniform(-1, 1, size=n_samples)
+    disturbances = noise * rng.normal(size=n_samples)
+    y = [0.0, 0.0]
+    jump = 0
+    for t in range(n_samples):
+        if t == jump:
+            jump += rng.randint(_SYSTEM_SHORTEST, _SYSTEM_LONGEST + 1)
+            r, theta = rng.uniform(*_POLE_RADIUS), rng.uniform(*_POLE_ANGLE)
+            b = rng.uniform(*_SYSTEM_GAIN) * rng.choice([-1, 1])
+        y.append(2 * r * np.cos(theta) * y[-1] - r**2 * y[-2] + b * u[t] + disturbances[t])
+    return u, np.array(y[2:])
 
 
 def _load_series(name, feature_name, target_name, descr, make_index, return_X_y, as_frame):

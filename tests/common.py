@@ -4,19 +4,35 @@ import copy
 
 import numpy as np
 
-from skrecurrent import APRLRegressor, RTRLRegressor
+from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
 
 # Each entry is a small, quick estimator; the contract must hold for all of them.
 ESTIMATORS = {
-    "dekf": RTRLRegressor(4, max_iter=3, random_state=0),
+    "lm": RTRLRegressor(4, solver="lm", max_iter=3, random_state=0),
+    "lm-synchronous": RTRLRegressor(
+        3,
+        solver="lm",
+        update_order="synchronous",
+        dt=0.8,
+        output_dt=0.9,
+        standardize=False,
+        max_iter=3,
+        random_state=0,
+    ),
+    "auto-echo-state": RTRLRegressor(
+        12, train_hidden=False, output_dt=0.8, max_iter=3, random_state=0
+    ),
+    "dekf": RTRLRegressor(4, solver="dekf", max_iter=3, random_state=0),
     "sgd": RTRLRegressor(
         3, solver="sgd", learning_rate_init=0.02, momentum=0.5, max_iter=3, random_state=0
     ),
     "adam-synchronous": RTRLRegressor(
         5, solver="adam", update_order="synchronous", dt=0.6, max_iter=3, random_state=0
     ),
-    "echo-state": RTRLRegressor(12, train_hidden=False, output_dt=0.8, max_iter=3, random_state=0),
-    "raw-units": RTRLRegressor(4, standardize=False, max_iter=3, random_state=0),
+    "echo-state": RTRLRegressor(
+        12, solver="dekf", train_hidden=False, output_dt=0.8, max_iter=3, random_state=0
+    ),
+    "raw-units": RTRLRegressor(4, solver="dekf", standardize=False, max_iter=3, random_state=0),
     "aprl": APRLRegressor(5, regularization=1e-3, max_iter=3, random_state=0),
     "aprl-literal": APRLRegressor(
         4, algorithm="literal", regularization=0.1, output_dt=None, max_iter=3, random_state=0
@@ -30,6 +46,26 @@ ESTIMATORS = {
         regularization=0.01,
         update_order="hidden-first",
         standardize=False,
+        max_iter=3,
+        random_state=0,
+    ),
+    "fast-weight": FastWeightRegressor(3, sequence_length=10, max_iter=3, random_state=0),
+    "fast-weight-lbfgs": FastWeightRegressor(
+        4,
+        solver="lbfgs",
+        functions={"sigma": "bounded"},
+        update_interval=3,
+        max_iter=3,
+        random_state=0,
+    ),
+    "fast-weight-paper": FastWeightRegressor(
+        3,
+        form="paper",
+        solver="sgd",
+        learning_rate_init=0.2,
+        gradient="forward",
+        sequence_length=10,
+        update_interval=1,
         max_iter=3,
         random_state=0,
     ),
@@ -48,8 +84,8 @@ def make_rows(n_rows=120, n_features=2, n_outputs=1, missing=0.0, seed=0):
 
 def assert_same(a, b):
     """Bitwise the same learned network, state and memory."""
-    np.testing.assert_array_equal(a.weights_, b.weights_)
-    np.testing.assert_array_equal(a.state_, b.state_)
+    for name in (*a._learned, "_state"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     assert a.t_ == b.t_
 
 

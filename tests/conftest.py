@@ -1,7 +1,26 @@
-"""Fixtures shared by the tests."""
+"""Fixtures shared by the tests, and the watch over the network."""
+
+import sys
 
 import numpy as np
 import pytest
+
+LOCAL = ("127.0.0.1", "::1", "localhost", "")
+
+
+def refuse_the_network(event, arguments):
+    """Nothing may be fetched or told to anybody: only sockets of this machine are allowed."""
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"):
+        host = arguments[0]
+    else:
+        return
+    if host not in LOCAL and host is not None:
+        raise RuntimeError(f"the tests tried to reach {host!r}")
+
+
+sys.addaudithook(refuse_the_network)
 
 
 @pytest.fixture

@@ -16,15 +16,19 @@ from skrecurrent import datasets
 from skrecurrent.datasets import (
     load_elnino,
     load_sunspots,
+    make_associative_recall,
     make_lorenz,
     make_mackey_glass,
     make_narma,
     make_roessler,
+    make_switching_regression,
+    make_switching_system,
     stack_sequences,
 )
 
 GENERATORS = [make_narma, make_mackey_glass, make_lorenz, make_roessler]
 NEXT_VALUE_GENERATORS = [make_mackey_glass, make_lorenz]
+SEQUENCE_GENERATORS = [make_associative_recall, make_switching_regression, make_switching_system]
 LOADERS = [load_sunspots, load_elnino]
 
 
@@ -71,6 +75,39 @@ def test_invalid_common_parameter(make, params):
         make(**params)
 
 
+@pytest.mark.parametrize("make", SEQUENCE_GENERATORS)
+@pytest.mark.parametrize("n_sequences", [1, 5])
+def test_generated_sequences(make, n_sequences):
+    X, y, sequence_id = make(n_sequences, random_state=0)
+    assert X.ndim == 2
+    assert y.shape == sequence_id.shape == (len(X),)
+    for array in (X, y):
+        assert array.dtype == np.float64
+        assert array.flags.c_contiguous
+    assert np.isfinite(X).all()
+    assert_array_equal(sequence_id, np.repeat(np.arange(n_sequences), len(X) // n_sequences))
+
+
+@pytest.mark.parametrize("make", SEQUENCE_GENERATORS)
+def test_seed_determines_the_sequences(make):
+    X, y, _ = make(4, random_state=3)
+    X_again, y_again, _ = make(4, random_state=np.random.RandomState(3))
+    assert_array_equal(X_again, X)
+    assert_array_equal(y_again, y)
+    X_other, y_other, _ = make(4, random_state=4)
+    assert not np.array_equal(X_other, X)
+    assert not np.array_equal(y_other, y, equal_nan=True)
+
+
+@pytest.mark.parametrize("make", SEQUENCE_GENERATORS)
+@pytest.mark.parametrize(
+    "params", [{"n_sequences": 0}, {"n_sequences": 2.0}, {"random_state": "seed"}], ids=str
+)
+def test_invalid_common_parameter_of_sequences(make, params):
+    with pytest.raises(ValueError, match=f"'{next(iter(params))}' parameter of {make.__name__}"):
+        make(**params)
+
+
 @pytest.mark.parametrize(
     ("make", "params"),
     [
@@ -80,6 +117,15 @@ def test_invalid_common_parameter(make, params):
         (make_lorenz, {"step": 0}),
         (make_roessler, {"step": np.inf}),
         (make_roessler, {"target": "x"}),
+        (make_associative_recall, {"n_pairs": 0}),
+        (make_associative_recall, {"keys": "binary"}),
+        (make_associative_recall, {"key_length": 0}),
+        (make_switching_regression, {"n_pairs": 0}),
+        (make_switching_regression, {"n_features": 0}),
+        (make_switching_regression, {"switch_probability": 1.1}),
+        (make_switching_regression, {"noise": -0.1}),
+        (make_switching_system, {"n_samples": 0}),
+        (make_switching_system, {"noise": -0.1}),
     ],
 )
 def test_invalid_parameter(make, params):
@@ -262,6 +308,126 @@ def test_roessler_stays_on_the_attractor():
 
 
 # Loaders
+
+
+# Associative recall
+
+
+@pytest.mark.parametrize("keys", ["one-hot", "random"])
+@pytest.mark.parametrize("key_length", [None, 9])
+def test_recall_asks_once_for_each_value_that_was_shown(keys, key_length):
+    X, y, ids = make_associative_recall(
+        20, n_pairs=5, keys=keys, key_length=key_length, random_state=0
+    )
+    assert X.shape[1] == (key_length or {"one-hot": 5, "random": 10}[keys]) + 2
+    for sequence in range(20):
+        rows, targets = X[ids == sequence], y[ids == sequence]
+        shown, asked = rows[:5], rows[5:]
+        assert_array_equal(shown[:, -1], 1.0)
+        assert_array_equal(asked[:, -2:], 0.0)
+        assert np.isnan(targets[:5]).all()
+        pairs = {tuple(row[:-2]): row[-2] for row in shown}
+        assert {-1.0, 1.0} >= set(pairs.values())
+        assert_array_equal([pairs[tuple(row[:-2])] for row in asked], targets[5:])
+        assert len({tuple(row[:-2]) for row in asked}) == 5
+
+
+def test_one_hot_keys_are_unit_vectors_in_random_order():
+    X, _, _ = make_associative_recall(50, n_pairs=4, key_length=6, random_state=0)
+    keys = X[:, :6]
+    assert set(np.unique(keys)) == {0.0, 1.0}
+    assert_array_equal(keys.sum(axis=1), 1.0)
+    first_keys = keys[::8].argmax(axis=1)
+    assert set(first_keys) == set(range(6))
+
+
+def test_random_keys_have_elements_of_either_sign():
+    X, _, _ = make_associative_recall(50, keys="random", random_state=0)
+    assert set(np.unique(X[:, :-2])) == {-1.0, 1.0}
+    assert abs(X[:, :-2].mean()) < 0.05
+
+
+def test_values_of_a_recalled_sequence_say_nothing_about_the_next():
+    _, y, _ = make_associative_recall(400, random_state=0)
+    values = np.sort(y.reshape(400, 16)[:, 8:], axis=1)
+    assert abs(np.corrcoef(values[1:, 3], values[:-1, 3])[0, 1]) < 0.15
+
+
+def test_too_short_one_hot_keys():
+    with pytest.raises(ValueError, match="key_length must be at least n_pairs=8"):
+        make_associative_recall(keys="one-hot", key_length=7)
+    make_associative_recall(keys="random", key_length=7)
+
+
+# Switching regression
+
+
+def test_switching_regression_is_linear_inside_each_sequence():
+    X, y, ids = make_switching_regression(10, n_pairs=9, n_features=3, noise=0.0, random_state=0)
+    fitted = []
+    for sequence in range(10):
+        rows, targets = X[ids == sequence], y[ids == sequence]
+        shown, asked = rows[::2], rows[1::2]
+        assert_array_equal(shown[:, -1], 1.0)
+        assert_array_equal(asked[:, -2:], 0.0)
+        assert_array_equal(shown[1:, :3], asked[:-1, :3])
+        assert np.isnan(targets[::2]).all()
+        b = np.linalg.lstsq(shown[:, :3], shown[:, 3], rcond=None)[0]
+        assert_allclose(asked[:, :3] @ b, targets[1::2], atol=1e-10)
+        fitted.append(b)
+    assert np.linalg.matrix_rank(fitted, tol=0.1) == 3
+    assert np.abs(X[:, :3]).max() <= 1
+
+
+def test_switching_regression_noise_is_on_shown_values_only():
+    clean, noisy = (make_switching_regression(300, noise=s, random_state=0) for s in (0.0, 0.5))
+    assert_array_equal(clean[1], noisy[1])
+    difference = (noisy[0] - clean[0])[::2, 2]
+    assert difference.std() == pytest.approx(0.5, rel=0.05)
+
+
+def test_switching_regression_changes_its_coefficients_as_often_as_asked():
+    X, y, _ = make_switching_regression(
+        200, n_pairs=20, n_features=1, switch_probability=0.3, noise=0.0, random_state=0
+    )
+    b = (X[::2, 1] / X[::2, 0]).reshape(200, 20)
+    assert_allclose((y[1::2] / X[1::2, 0]).reshape(200, 20), b, rtol=1e-9)
+    switched = np.abs(np.diff(b, axis=1)) > 1e-9
+    assert switched.mean() == pytest.approx(0.3, abs=0.03)
+    assert b.std() == pytest.approx(1.5, rel=0.1)
+
+
+# Switching system
+
+
+def test_switching_system_follows_its_recursion_and_jumps():
+    X, y, _ = make_switching_system(n_samples=2000, noise=0.0, random_state=0)
+    u, last = X.T
+    assert_array_equal(last, np.r_[0.0, y[:-1]])
+    features = np.column_stack([y[1:-1], y[:-2], u[2:]])
+    jumps = []
+    start = 0
+    while start + 10 < len(features):  # as far as three coefficients explain what follows
+        a1, a2, b = np.linalg.lstsq(features[start : start + 10], y[start + 2 : start + 12])[0]
+        wrong = np.abs(features[start:] @ [a1, a2, b] - y[start + 2 :]) > 1e-8
+        radius = np.sqrt(-a2)
+        assert 0.6 <= radius < 0.95
+        assert 0.2 <= np.arccos(a1 / 2 / radius) < 2.6
+        assert 0.5 <= abs(b) < 1.5
+        if not wrong.any():
+            break
+        start += wrong.argmax()
+        jumps.append(start + 2)
+    lengths = np.diff([0, *jumps])
+    assert len(lengths) >= 7
+    assert lengths.min() >= 150
+    assert lengths.max() <= 250
+
+
+def test_switching_systems_start_anew():
+    X, _, _ = make_switching_system(3, n_samples=50, random_state=0)
+    assert_array_equal(X[::50, 1], 0.0)
+    assert len(np.unique(X[:, 0])) == 150
 
 
 @pytest.mark.parametrize("load", LOADERS)

@@ -9,6 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from skrecurrent import RTRLRegressor
+from skrecurrent._kernels import scaling
 from skrecurrent.datasets import make_mackey_glass
 from tests.common import ESTIMATORS, assert_same, assert_unchanged, make_rows, observable
 
@@ -274,8 +275,17 @@ def test_weights_are_laid_out_as_documented_and_may_be_assigned(estimator):
     bias_only = np.zeros_like(estimator.weights_)
     bias_only[:2, -1] = [1.0, 2.0]
     estimator.weights_ = bias_only
-    dt = estimator.dt if estimator.output_dt is None else estimator.output_dt
     prediction = estimator.reset_state().predict(X[:1])[0]
     if estimator.standardize:
-        prediction = (prediction - Y.mean(axis=0)) / Y.std(axis=0) * estimator._target_unit
-    assert_allclose(prediction, [dt, 2 * dt], rtol=1e-9)
+        centre = estimator._statistics[1][scaling.CENTRE]
+        prediction = (prediction - Y.mean(axis=0)) / Y.std(axis=0) * estimator._target_unit + centre
+    assert_allclose(prediction, first_output(estimator, [1.0, 2.0]), rtol=1e-9)
+
+
+def first_output(estimator, bias):
+    """What outputs that hear nothing but their bias predict for the first row of a sequence."""
+    params = estimator.get_params()
+    if params.get("form") == "paper":
+        return 1 / (1 + np.exp(-np.array(bias)))
+    dt = params.get("output_dt") or params.get("dt", 1.0)
+    return dt * np.array(bias)

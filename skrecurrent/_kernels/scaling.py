@@ -9,9 +9,10 @@ import numpy as np
 from numba import njit
 
 # Known values so far; how many of them since the column was constant; their mean and sum of squared
-# deviations (Welford); whether all this is frozen; what a standard deviation becomes in the units
-# of the network.
-COUNT, VARIED, MEAN, SQUARES, FROZEN, UNIT = range(6)
+# deviations (Welford); whether all this is frozen. What a standard deviation and the mean become in
+# the units of the network, and how far from there a row may be. Whether the column is left as it
+# is because it has held nothing but 0 and 1.
+COUNT, VARIED, MEAN, SQUARES, FROZEN, UNIT, CENTRE, LIMIT, BINARY = range(9)
 
 # Values beyond this are refused: their squares would overflow in the sums.
 LARGEST = 1e100
@@ -25,10 +26,13 @@ FREEZE_AFTER = 1000.0
 _CONSTANT = 10 * np.finfo(np.float64).eps
 
 
-def new_statistics(n_columns, unit=1.0):
+def new_statistics(n_columns, unit=1.0, *, centre=0.0, limit=np.inf, keeps_binary=False):
     """Statistics of no rows at all."""
-    statistics = np.zeros((6, n_columns))
+    statistics = np.zeros((9, n_columns))
     statistics[UNIT] = unit
+    statistics[CENTRE] = centre
+    statistics[LIMIT] = limit
+    statistics[BINARY] = keeps_binary
     return statistics
 
 
@@ -69,6 +73,16 @@ def _scale(statistics, c):
 
 
 @njit(cache=True, nogil=True)
+def _in_units(statistics, c, scale, bound, value):
+    """A value of column c as the network sees it, at most ``bound`` from the centre."""
+    centre = statistics[CENTRE, c]
+    z = value
+    if statistics[BINARY, c] == 0.0:
+        z = (value - statistics[MEAN, c]) / scale + centre
+    return min(max(z, centre - bound), centre + bound)
+
+
+@njit(cache=True, nogil=True)
 def absorb(statistics, values, freeze_after, out):
     """Let each row enter the statistics, then standardise it by them; NaN enters nothing.
 
@@ -85,7 +99,10 @@ def absorb(statistics, values, freeze_after, out):
                 statistics[SQUARES, c] += before * (value - statistics[MEAN, c])
                 statistics[VARIED, c] += statistics[SQUARES, c] > 0.0
                 statistics[FROZEN, c] = statistics[VARIED, c] >= freeze_after
-            out[k, c] = (value - statistics[MEAN, c]) / _scale(statistics, c)
+                if value != 0.0 and value != 1.0:
+                    statistics[BINARY, c] = 0.0
+            scale = _scale(statistics, c)
+            out[k, c] = _in_units(statistics, c, scale, statistics[LIMIT, c], value)
 
 
 @njit(cache=True, nogil=True)
@@ -93,12 +110,11 @@ def standardize(statistics, values, bounded, out):
     """Standardise rows by the statistics as they are; if bounded, as far as ``absorb`` could go."""
     for c in range(values.shape[1]):
         scale = _scale(statistics, c)
-        bound = np.inf
+        bound = statistics[LIMIT, c]
         if bounded and not statistics[FROZEN, c]:
-            bound = statistics[UNIT, c] * np.sqrt(statistics[COUNT, c])
+            bound = min(bound, statistics[UNIT, c] * np.sqrt(statistics[COUNT, c]))
         for k in range(len(values)):
-            z = (values[k, c] - statistics[MEAN, c]) / scale
-            out[k, c] = min(max(z, -bound), bound)
+            out[k, c] = _in_units(statistics, c, scale, bound, values[k, c])
 
 
 @njit(cache=True, nogil=True)
@@ -107,4 +123,4 @@ def restore(statistics, values):
     for c in range(values.shape[1]):
         scale = _scale(statistics, c)
         for k in range(len(values)):
-            values[k, c] = values[k, c] * scale + statistics[MEAN, c]
+            values[k, c] = (values[k, c] - statistics[CENTRE, c]) * scale + statistics[MEAN, c]

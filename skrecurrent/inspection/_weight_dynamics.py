@@ -7,8 +7,7 @@ from sklearn.utils import Bunch
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from skrecurrent._base import BaseRecurrentRegressor
-
-__all__ = ["WeightDynamicsDisplay", "weight_dynamics"]
+from skrecurrent.inspection._plotting import axes_given_or_new, style
 
 
 def weight_dynamics(estimator, X, y, *, sequence_id=None):
@@ -424,17 +423,19 @@ class WeightDynamicsDisplay:
         >>> plt.close()
         """
         check_matplotlib_support(f"{type(self).__name__}.plot")
-        left, right = self.axes_ = _two_panels(axes)
+        left, right = self.axes_ = axes_given_or_new(
+            axes, 2, "axes must be two matplotlib Axes", ncols=2, figsize=(9, 4)
+        )
         self.figure_ = left.figure
         name = self.estimator_name if name is None else name
         prefix = f"{name}, " if name else ""
         epochs = np.arange(1, len(self.loss_curve) + 1)
 
-        (error,) = left.plot(epochs, self.loss_curve, **_style({"label": name}, line_kw))
+        (error,) = left.plot(epochs, self.loss_curve, **style({"label": name}, line_kw))
         thick = {"color": error.get_color(), "lw": 2.0, "label": f"{prefix}output weights"}
         thin = {"color": error.get_color(), "lw": 1.0, "label": f"{prefix}internal weights"}
-        (output,) = right.plot(epochs, self.output_rates, **_style(thick, line_kw, output_kw))
-        (internal,) = right.plot(epochs, self.internal_rates, **_style(thin, line_kw, internal_kw))
+        (output,) = right.plot(epochs, self.output_rates, **style(thick, line_kw, output_kw))
+        (internal,) = right.plot(epochs, self.internal_rates, **style(thin, line_kw, internal_kw))
         self.lines_ = np.array([error, output, internal], dtype=object)
 
         left.set(title="Error", ylabel="Half the mean squared error")
@@ -445,23 +446,3 @@ class WeightDynamicsDisplay:
             left.legend()
         right.legend()
         return self
-
-
-def _two_panels(axes):
-    """The two axes given, or those of a new figure."""
-    import matplotlib.pyplot as plt
-
-    if axes is None:
-        _, axes = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
-    axes = np.asarray(axes, dtype=object).ravel()
-    if len(axes) != 2 or not all(isinstance(panel, plt.Axes) for panel in axes):
-        raise ValueError(f"axes must be two matplotlib Axes, got {axes.tolist()}.")
-    return axes
-
-
-def _style(*keywords):
-    """Keyword arguments of ``plot``, later ones going before earlier ones, by whatever alias."""
-    from matplotlib.cbook import normalize_kwargs
-    from matplotlib.lines import Line2D
-
-    return {key: value for kw in keywords for key, value in normalize_kwargs(kw, Line2D).items()}

@@ -1,0 +1,102 @@
+"""Configuration of the documentation site, which `bash .ci/docs` builds."""
+
+import inspect
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from latex2mathml.converter import convert
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+import figures  # noqa: E402
+
+import skrecurrent  # noqa: E402
+
+project = "skrecurrent"
+author = copyright = "The skrecurrent developers"
+version = release = skrecurrent.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "drawn", "sg_execution_times.rst"]
+templates_path = ["_templates"]
+
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_heading_anchors = 3
+
+# A name in the package that leads nowhere is an error. Other packages' names stay plain text: their
+# inventories would have to be fetched over the network.
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(sklearn|matplotlib|numpy|pandas)\..*")]
+
+numpydoc_show_class_members = False
+numpydoc_citation_re = r"[\w-]+"
+suppress_warnings = ["ref.citation"]  # references that stand for a whole docstring
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("skrecurrent",),
+    "within_subsection_order": "FileNameSortKey",
+    "plot_gallery": True,
+    "abort_on_example_error": False,
+    "remove_config_comments": True,
+    "download_all_examples": False,
+    "show_signature": False,
+    "copyfile_regex": r"",
+    "show_memory": False,
+    "min_reported_time": 1e9,
+}
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skrecurrent"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_show_sourcelink = False
+html_copy_source = False
+html_math_renderer = "mathml"
+html_theme_options = {
+    "navbar_align": "left",
+    "header_links_before_dropdown": 7,
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": False,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "pygments_light_style": "tango",
+    "pygments_dark_style": "github-dark",
+}
+html_sidebars = {"index": [], "choose": [], "sequences": [], "changelog": []}
+
+
+def _inline_math(self, node):
+    self.body.append(convert(node.astext(), display="inline"))
+    raise nodes.SkipNode
+
+
+def _display_math(self, node):
+    self.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    raise nodes.SkipNode
+
+
+def _skip_inherited(app, what, name, member, skip, options):
+    """Keep methods that the package defines; scikit-learn describes those of every estimator."""
+    if what != "class":
+        return None
+    member = inspect.unwrap(getattr(member, "fget", getattr(member, "__func__", member)))
+    return not getattr(member, "__module__", "").startswith("skrecurrent")
+
+
+def setup(app):
+    # MathML needs no script and no network, and follows the colours of the page.
+    app.add_html_math_renderer("mathml", (_inline_math, None), (_display_math, None))
+    app.connect("autodoc-skip-member", _skip_inherited)
+    app.connect("builder-inited", lambda app: figures.write(HERE / "drawn"))

@@ -1,0 +1,192 @@
+"""Draws the site's two diagrams as SVG, in the colours of the page's light or dark theme."""
+
+from html import escape
+
+CELL, LEFT, HEIGHT, WIDTH = 25, 24, 62, 480  # of the sequence diagram, in its own units
+
+
+def write(directory):
+    """Write all diagrams into a directory, for the pages to include."""
+    directory.mkdir(exist_ok=True)
+    for draw in (sequences, choose):
+        path = directory / f"{draw.__name__}.svg"
+        text = draw()
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def _svg(title, width, height, parts):
+    return "\n".join(
+        [
+            f'<svg class="diagram" role="img" viewBox="0 0 {width} {height}" '
+            f'style="max-width: {width * 1.4:.0f}px" xmlns="http://www.w3.org/2000/svg">',
+            f"<title>{escape(title)}</title>",
+            *parts,
+            "</svg>\n",
+        ]
+    )
+
+
+def _text(x, y, text, kind="note", anchor="start"):
+    return f'<text x="{x}" y="{y}" class="{kind}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+# The sequence diagram: one line per call, time runs to the right, a cell is a row of X.
+
+
+def _x(row):
+    return LEFT + row * CELL
+
+
+def _cells(line, first, last, kind):
+    y = line * HEIGHT + 22
+    return [
+        f'<rect x="{_x(row) + 2}" y="{y}" width="{CELL - 4}" height="18" rx="3" class="{kind}"/>'
+        for row in range(first, last)
+    ]
+
+
+def _state(line, row, kind):
+    return f'<circle cx="{_x(row)}" cy="{line * HEIGHT + 31}" r="6.5" class="{kind}"/>'
+
+
+def _call(line, code, note):
+    y = line * HEIGHT
+    return [_text(LEFT - 8, y + 14, code, "code"), _text(LEFT - 8, y + 56, note)]
+
+
+def sequences():
+    parts = []
+    # code, note, [(first row, last row, kind)], state that it starts from, states (row, kind)
+    calls = [
+        (
+            "fit(X[:7], y[:7])",
+            "passes over the rows, each from rest; state_ is the end of the last",
+            [(0, 7, "learned")],
+            [(0, "rest"), (7, "state")],
+        ),
+        (
+            "predict(X[7:10])",
+            "goes on from state_ on a copy: nothing changes",
+            [(7, 10, "run")],
+            [(7, "state"), (10, "copy")],
+        ),
+        (
+            "partial_fit(X[7:10], y[7:10])",
+            "learns each row once and moves state_",
+            [(7, 10, "learned")],
+            [(7, "past"), (10, "state")],
+        ),
+        (
+            "advance(X[10:12])",
+            "no targets: moves state_ and learns nothing",
+            [(10, 12, "advanced")],
+            [(10, "past"), (12, "state")],
+        ),
+        (
+            "forecast(4, X[12:13])",
+            "on a copy; each prediction becomes the next row",
+            [(12, 13, "run"), (13, 16, "loop")],
+            [(12, "state"), (16, "copy")],
+        ),
+        (
+            'partial_fit(X[12:16], y[12:16], sequence_id=["b"] * 4)',
+            "another id: a new sequence, which starts from rest",
+            [(12, 16, "learned")],
+            [(12, "rest"), (16, "state")],
+        ),
+        (
+            'predict(X, sequence_id=["a"] * 12 + ["b"] * 4)',
+            "with ids every sequence starts from rest, on a copy",
+            [(0, 12, "run"), (12, 16, "run")],
+            [(0, "rest"), (12, "rest"), (16, "copy")],
+        ),
+        (
+            "reset_state()",
+            "state_ is rest: whatever comes next is a new sequence",
+            [],
+            [(16, "rest")],
+        ),
+    ]
+    for line, (code, note, rows, states) in enumerate(calls):
+        parts += _call(line, code, note)
+        y = line * HEIGHT + 31
+        parts.append(f'<line x1="{_x(0)}" x2="{_x(16)}" y1="{y}" y2="{y}" class="axis"/>')
+        for first, last, kind in rows:
+            parts += _cells(line, first, last, kind)
+        parts += [_state(line, row, kind) for row, kind in states]
+    bottom = len(calls) * HEIGHT
+    legend = [
+        ("learned", "learned"),
+        ("advanced", "passed through"),
+        ("run", "predicted"),
+        ("loop", "fed back"),
+    ]
+    x = LEFT
+    for kind, label in legend:
+        parts.append(
+            f'<rect x="{x}" y="{bottom + 8}" width="18" height="14" rx="3" class="{kind}"/>'
+        )
+        parts.append(_text(x + 24, bottom + 19, label))
+        x += 45 + 6.6 * len(label)
+    x = LEFT + 9
+    for kind, label in (("rest", "rest"), ("state", "state_"), ("copy", "a copy, dropped")):
+        parts.append(f'<circle cx="{x}" cy="{bottom + 37}" r="6.5" class="{kind}"/>')
+        parts.append(_text(x + 15, bottom + 41, label))
+        x += 45 + 6.6 * len(label)
+    return _svg("What each call does to the state", WIDTH, bottom + 52, parts)
+
+
+# The flow of "Which estimator?": questions downwards, answers to the right.
+
+QUESTIONS = [
+    (["Do the rows have", "an order in time?"], "no", ["Another regressor", "of scikit-learn"]),
+    (
+        ["Is the series short (under", "some 500 rows) and noisy?"],
+        "yes",
+        ["First try ridge", "regression on lags"],
+    ),
+    (
+        ["Hundreds of units, or", "microseconds per row?"],
+        "yes",
+        ["RTRLRegressor(", "train_hidden=False)"],
+    ),
+    (
+        ["Does the target depend on", "its own past, at O(n²) cost?"],
+        "yes",
+        ["APRLRegressor()"],
+    ),
+]
+OTHERWISE = ["RTRLRegressor()"]
+
+
+def _box(x, y, width, lines, kind):
+    height = 52
+    parts = [f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="8" class="{kind}"/>']
+    first = y + height / 2 + 5 - 9 * (len(lines) - 1)
+    style = "code" if "(" in "".join(lines) and kind == "answer" else "label"
+    for k, line in enumerate(lines):
+        parts.append(_text(x + width / 2, first + 18 * k, line, style, "middle"))
+    return parts
+
+
+def _arrow(x1, y1, x2, y2):
+    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" class="arrow" marker-end="url(#head)"/>'
+
+
+def choose():
+    parts = [
+        '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" '
+        'markerHeight="7" orient="auto"><path d="M0,0 L10,5 L0,10 z" class="head"/></marker></defs>'
+    ]
+    step = 90
+    for k, (question, answer, leads_to) in enumerate(QUESTIONS):
+        y = 4 + k * step
+        parts += _box(4, y, 216, question, "question")
+        parts += _box(278, y, 178, leads_to, "answer")
+        parts.append(_arrow(222, y + 26, 275, y + 26))
+        parts.append(_text(247, y + 18, answer, "note", "middle"))
+        parts.append(_arrow(112, y + 54, 112, y + step - 3))
+        parts.append(_text(120, y + 75, "yes" if answer == "no" else "no"))
+    parts += _box(4, 4 + len(QUESTIONS) * step, 216, OTHERWISE, "answer")
+    return _svg("Which estimator?", 460, 64 + len(QUESTIONS) * step, parts)

@@ -1,0 +1,128 @@
+"""
+=========================================
+A net that learns inside a single sequence
+=========================================
+
+A recurrent network usually remembers in the activations of its units. ``FastWeightRegressor`` also
+changes its own weights from row to row, and training shapes these changes by their exact gradient
+[1]_. Two tasks need that, because what was true in one sequence is false in the next:
+
+- *recall*: eight values are shown, each with a key, and must be found again by the keys; the
+  values are drawn anew for every sequence;
+- *regression in context*: a linear function is shown by examples, new ones in every sequence, and
+  must be applied to new inputs.
+
+Beside it: the same network with ``g = h = 0``, whose weights stay constant inside a sequence, and a
+larger one of that kind. All are trained alike, on the same sequences, and judged on new ones.
+
+.. [1] J. Schmidhuber, "Reducing the ratio between learning complexity and number of time varying
+   variables in fully recurrent nets", ICANN, 1993.
+"""
+
+import numpy as np
+
+from skrecurrent import FastWeightRegressor
+from skrecurrent.datasets import make_associative_recall, make_switching_regression
+
+SEEDS = range(5)
+CONSTANT = {"g": "zero", "h": "zero"}
+
+# Task: how to make it, number of training sequences, hidden units.
+TASKS = {
+    "recall, one-hot keys": (make_associative_recall, {}, 1000, 4),
+    "recall, random keys": (make_associative_recall, {"keys": "random"}, 1000, 8),
+    "regression in context": (make_switching_regression, {}, 500, 8),
+}
+
+
+def models(n_hidden, seed):
+    return {
+        "fast weights": FastWeightRegressor(n_hidden, random_state=seed),
+        "constant weights": FastWeightRegressor(n_hidden, functions=CONSTANT, random_state=seed),
+        "constant, 32 units": FastWeightRegressor(32, functions=CONSTANT, random_state=seed),
+    }
+
+
+def second_half(sequence_id):
+    """Rows by which a network can know what is special about its sequence."""
+    position = np.arange(len(sequence_id)) - np.searchsorted(sequence_id, sequence_id)
+    return position >= np.bincount(sequence_id)[sequence_id] / 2
+
+
+def nrmse(model, X, y, sequence_id):
+    """Root mean squared error / standard deviation, where a value is asked for."""
+    asked = second_half(sequence_id) & ~np.isnan(y)
+    errors = model.predict(X, sequence_id=sequence_id)[asked] - y[asked]
+    return np.sqrt(np.mean(errors**2)) / np.std(y[asked])
+
+
+# %%
+# Errors on 300 new sequences; 1 is the error of predicting the mean.
+
+fitted = {}
+print("NRMSE, median of 5 seeds (range)")
+for task, (make, params, n_sequences, n_hidden) in TASKS.items():
+    errors = {}
+    for seed in SEEDS:
+        train = make(n_sequences, random_state=seed, **params)
+        test = make(300, random_state=1000 + seed, **params)
+        for name, model in models(n_hidden, seed).items():
+            X, y, sequence_id = train
+            fitted[task, name] = model.fit(X, y, sequence_id=sequence_id)
+            errors.setdefault(name, []).append(nrmse(model, *test))
+    for name, of in errors.items():
+        n_weights = fitted[task, name].weights_.size
+        print(
+            f"  {task:22} {name:19}{n_weights:5} weights"
+            f"{np.median(of):8.3f} ({min(of):.3f} to {max(of):.3f})"
+        )
+
+# %%
+# Constant weights learn nothing in either task, however many there are.
+#
+# What happens inside a sequence? Here are the weights from the eight key inputs to the output unit,
+# while the network of the first task goes through one sequence. A weight leaves its initial value
+# in the row in which its key is shown, upwards or downwards by the value shown with it, and stays
+# there until it is asked for.
+
+model = fitted["recall, one-hot keys", "fast weights"]
+X, y, _ = make_associative_recall(1, random_state=2000)
+n = len(model.weights_)
+model.reset_state()
+history = [model.weights_[0]]
+for row in X:
+    model.advance(row[None])
+    history.append(model.fast_weights_[0])
+weights_of_keys = np.array(history)[:, n : n + 8]
+
+stored = weights_of_keys[8] - weights_of_keys[0]
+shown = X[:8, :8].T @ X[:8, 8]
+print("\nvalues shown with the keys   ", *(f"{value:6.0f}" for value in shown))
+print("change of the keys' weights  ", *(f"{change:6.2f}" for change in stored))
+
+# %%
+# Drawn for all keys, and as a picture of all weights of the output unit:
+
+try:
+    import matplotlib.pyplot as plt
+except ImportError:
+    print("(Install matplotlib to see the weights drawn.)")
+else:
+    fig, (lines, picture) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for key in range(8):
+        lines.plot(weights_of_keys[:, key], color="C3" if shown[key] > 0 else "C0")
+    lines.axvline(8, color="k", lw=0.8, ls=":")
+    lines.set(
+        xlabel="row",
+        ylabel="weight from a key to the output",
+        title="Shown with 1 (red) or -1 (blue); asked for after row 8",
+    )
+    changes = (np.array(history) - history[0]).T
+    image = picture.imshow(
+        changes, aspect="auto", cmap="RdBu_r", vmin=-abs(changes).max(), vmax=abs(changes).max()
+    )
+    names = [*(f"unit {k}" for k in range(n)), *(f"key {k}" for k in range(8)), "value", "flag"]
+    picture.set_yticks(range(len(names) + 1), [*names, "bias"], fontsize=8)
+    picture.set(xlabel="row", title="Change of all weights of the output unit")
+    fig.colorbar(image, ax=picture)
+    plt.show()

@@ -1,0 +1,767 @@
+"""A net that changes its own weights inside a sequence, with the exact gradient.
+
+Equation numbers are those of Schmidhuber, "Reducing the ratio between learning complexity and
+number of time varying variables in fully recurrent nets" (ICANN 1993, pp. 460-463). The network has
+n units, the first ``n_outputs`` of them outputs, W = w(1) of shape (n, q) with q = n + n_features +
+1, and v(k) = [y(k); x(k); 1]. With gains r_i c_j and a decay lambda, all 1 in the paper:
+
+    net_i(k+1) = sum_j w_ij(k) v_j(k),  y_i(k) = f(net_i(k))                                  (3)
+    w_ij(k+1) = sigma[w_ij(1) + lambda (w_ij(k) - w_ij(1)) + r_i c_j g(v_j(k)) h(y_i(k+1))]   (4)
+
+``gains`` holds r (n), c (q) and the logit of lambda. The state holds net (n) and the fast part
+D = w(k) - w(1) row by row (n q): zero at rest, and a change of W is at once one of the current
+weights.
+
+Units are worked with as t = tanh(slope net), from which y = f(net) is t itself or, for logistic
+units, (1 + t) / 2; the centred activation that g and h see is t for both.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+# Not fastmath=True: that assumes away NaN, which here marks a missing target.
+_FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+TANH, LOGISTIC = range(2)
+
+SGD, ADAM = range(2)
+
+# Adam: the constants of Kingma & Ba (2015), as in scikit-learn's MLPRegressor.
+_ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
+
+# The logit of lambda is kept between these, that is lambda between .05 and .9975: beyond, its
+# gradient vanishes, and fast changes would be kept for ever.
+DECAY_LOGITS = (-3.0, 6.0)
+
+# A prediction this many times the largest target is an explosion. Weights are good once the
+# predictions of the next n learned rows have kept below the second limit; a net that learns stays
+# below 3.
+_EXPLODED, _GOOD = 100.0, 10.0
+
+# Rows of a piece of the reverse gradient, in units of sqrt(T): what counts is that sequences of a few
+# rows are one piece. Measured from 1 to 4, the time does not depend on it.
+_PIECE = 2.0
+
+# Parameters whose sensitivities the forward gradient carries together: SIMD lanes, enough of them to
+# make up for the start of a loop and few enough for their Q to stay in cache.
+LANES = 64
+
+
+class FastNet(NamedTuple):
+    """What does not learn.
+
+    g and h are odd powers of the centred activation (2a - 1 on [0, 1]), which is clipped to [-1, 1]
+    for inputs; the power 0 stands for the function that is zero.
+    """
+
+    n_outputs: int
+    activation: int
+    g: int
+    h: int
+    bound: float  # sigma(b) = bound tanh(b / bound); infinite: sigma(b) = b
+    predicts_potential: bool  # net of the output units, else their activation
+    bias_is_fast: bool
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")
+def _tanh(x, out, first, stop):
+    """tanh to 1e-15 in a loop that the compiler vectorises, which it does not with np.tanh.
+
+    Hand over a zero as np.int64(0): a literal 0 would be compiled once more.
+    """
+    for i in range(first, stop):
+        y = min(max(x[i], -20.0), 20.0) / 32.0
+        m = 1.0 + y / 11.0  # m becomes exp(y) - 1 = y (1 + y/2 (1 + y/3 (...)))
+        for k in range(10, 1, -1):
+            m = 1.0 + y / k * m
+        m *= y
+        for _ in range(6):
+            m *= m + 2.0  # exp(2 y) - 1
+        out[i] = m / (m + 2.0)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _power(a, p):
+    """g or h at a centred activation."""
+    if p == 0:
+        return 0.0
+    if p == 1:
+        return a
+    if p == 3:
+        return a * a * a
+    return a * a * a * a * a
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _slope(a, p):
+    """The derivative of _power."""
+    if p == 0:
+        return 0.0
+    if p == 1:
+        return 1.0
+    if p == 3:
+        return 3.0 * a * a
+    return 5.0 * a * a * a * a
+
+
+@njit(cache=True, nogil=True)
+def _decay(gains):
+    """lambda; exactly 1 for an infinite logit."""
+    return 1.0 / (1.0 + np.exp(-gains[-1]))
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _limit(bound, W, D):
+    """W + D <- sigma(W + D) for a bounded sigma."""
+    n, q = W.shape
+    bracket, limited = np.empty(n * q), np.empty(n * q)
+    for i in range(n):
+        for j in range(q):
+            bracket[i * q + j] = (W[i, j] + D[i, j]) / bound
+    _tanh(bracket, limited, np.int64(0), n * q)
+    for i in range(n):
+        for j in range(q):
+            D[i, j] = bound * limited[i * q + j] - W[i, j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH, forceinline=True)
+def _step(net, W, gains, decay, X, k, before, after, row, z, t, D, v, g, cg):
+    """Eqs. (3) and (4) for row k of X: from slot ``before`` of z, t and D to slot ``after``.
+
+    Leaves v(k) and g(v(k)) in slot ``row``; ``cg`` is scratch.
+    """
+    n, q = W.shape
+    logistic = net.activation == LOGISTIC
+    for j in range(n):
+        a = t[before * n + j]
+        v[row, j] = 0.5 * (1.0 + a) if logistic else a
+        g[row, j] = _power(a, net.g)
+    for j in range(n, q - 1):
+        x = X[k, j - n]
+        v[row, j] = x
+        g[row, j] = _power(min(max(2.0 * x - 1.0 if logistic else x, -1.0), 1.0), net.g)
+    v[row, q - 1] = 1.0
+    g[row, q - 1] = 1.0 if net.bias_is_fast and net.g > 0 else 0.0
+    for j in range(q):
+        cg[j] = gains[n + j] * g[row, j]
+    slope = 0.5 if logistic else 1.0
+    for i in range(n):
+        s = 0.0
+        for j in range(q):
+            s += (W[i, j] + D[before, i, j]) * v[row, j]
+        z[after * n + i] = slope * s
+    _tanh(z, t, after * n, after * n + n)
+    for i in range(n):
+        rh = gains[i] * _power(t[after * n + i], net.h)
+        for j in range(q):
+            D[after, i, j] = decay * D[before, i, j] + rh * cg[j]
+    if net.bound < np.inf:
+        _limit(net.bound, W, D[after])
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _prediction(net, n, z, t, slot, o):
+    """Of output unit o: its potential or its activation."""
+    logistic = net.activation == LOGISTIC
+    if net.predicts_potential:
+        return 2.0 * z[slot * n + o] if logistic else z[slot * n + o]
+    return 0.5 * (1.0 + t[slot * n + o]) if logistic else t[slot * n + o]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _rest(z, t, D, slot):
+    n = D.shape[1]
+    for i in range(n):
+        z[slot * n + i] = t[slot * n + i] = 0.0
+        for j in range(D.shape[2]):
+            D[slot, i, j] = 0.0
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _load(net, state, z, t, D):
+    """The state into slot 0."""
+    n, q = D.shape[1:]
+    slope = 0.5 if net.activation == LOGISTIC else 1.0
+    for i in range(n):
+        z[i] = slope * state[i]
+        for j in range(q):
+            D[0, i, j] = state[n + i * q + j]
+    _tanh(z, t, np.int64(0), n)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _save(net, z, D, slot, state):
+    """A slot into the state."""
+    n, q = D.shape[1:]
+    slope = 0.5 if net.activation == LOGISTIC else 1.0
+    for i in range(n):
+        state[i] = z[slot * n + i] / slope
+        for j in range(q):
+            state[n + i * q + j] = D[slot, i, j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def run(net, W, gains, state, X, starts, out):
+    """Run the frozen network over the rows of X; moves ``state`` in place, fills ``out``."""
+    n, q = W.shape
+    z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
+    v, g, cg = np.empty((1, q)), np.empty((1, q)), np.empty(q)
+    decay = _decay(gains)
+    _load(net, state, z, t, D)
+    before, after = np.int64(0), np.int64(1)
+    for k in range(len(X)):
+        if starts[k]:
+            _rest(z, t, D, before)
+        _step(net, W, gains, decay, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
+        for o in range(net.n_outputs):
+            out[k, o] = _prediction(net, n, z, t, after, o)
+        before, after = after, before
+    _save(net, z, D, before, state)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _copy(from_t, from_D, source, to_t, to_D, slot):
+    n = from_D.shape[1]
+    for i in range(n):
+        to_t[slot * n + i] = from_t[source * n + i]
+        for j in range(from_D.shape[2]):
+            to_D[slot, i, j] = from_D[source, i, j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH, forceinline=True)
+def _go_back(net, W, gains, decay, Y, k, s, z, t, D, v, g, A, t_bar, dn, scratch, sums):
+    """Send the adjoints A of D and t_bar of t back over row k, which is slot s; returns its loss.
+
+    Leaves the adjoint of net(k+1) in dn[s] and adds to ``sums`` what the gains and the decay get.
+    """
+    n, q = W.shape
+    slope = 0.5 if net.activation == LOGISTIC else 1.0
+    cg, s_h, v_bar = scratch[0], scratch[1], scratch[2]
+    for j in range(q):
+        cg[j] = gains[n + j] * g[s, j]
+        s_h[j] = 0.0
+        v_bar[j] = 0.0
+    loss = d_decay = 0.0
+    for i in range(n):
+        a = 0.0
+        for j in range(q):
+            a += A[i, j] * cg[j]
+        th = t[(s + 1) * n + i]
+        h = _power(th, net.h)
+        rh = gains[i] * h
+        sums[i] += h * a
+        d = t_bar[i] + gains[i] * _slope(th, net.h) * a
+        error = 0.0
+        if i < net.n_outputs and not np.isnan(Y[k, i]):
+            error = _prediction(net, n, z, t, s + 1, i) - Y[k, i]
+            loss += 0.5 * error * error
+            if not net.predicts_potential:
+                d += slope * error
+        d *= slope * (1.0 - th * th)
+        if net.predicts_potential:
+            d += error
+        dn[s, i] = d
+        for j in range(q):
+            s_h[j] += rh * A[i, j]
+        for j in range(n):
+            v_bar[j] += d * (W[i, j] + D[s, i, j])
+        for j in range(q):
+            d_decay += A[i, j] * D[s, i, j]
+            A[i, j] = decay * A[i, j] + d * v[s, j]
+    sums[n + q] += d_decay
+    for j in range(q):
+        sums[n + j] += g[s, j] * s_h[j]
+    for j in range(n):
+        t_bar[j] = slope * v_bar[j] + gains[n + j] * _slope(t[s * n + j], net.g) * s_h[j]
+    return loss
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _through_limit(bound, W, D, s, A, G):
+    """A times sigma' at the bracket, which is 1 - (w(k+1) / bound)^2; the rest of it is W's."""
+    n, q = W.shape
+    for i in range(n):
+        for j in range(q):
+            w = (W[i, j] + D[s, i, j]) / bound
+            G[i, j] -= w * w * A[i, j]
+            A[i, j] -= w * w * A[i, j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _add_outer_products(dn, v, n_rows, G):
+    """G += sum_s dn[s] v[s]', four rows at a time."""
+    n, q = G.shape
+    for i in range(n):
+        for s in range(0, n_rows - 3, 4):
+            d0, d1, d2, d3 = dn[s, i], dn[s + 1, i], dn[s + 2, i], dn[s + 3, i]
+            for j in range(q):
+                G[i, j] += d0 * v[s, j] + d1 * v[s + 1, j] + d2 * v[s + 2, j] + d3 * v[s + 3, j]
+        for s in range(n_rows - n_rows % 4, n_rows):
+            d0 = dn[s, i]
+            for j in range(q):
+                G[i, j] += d0 * v[s, j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
+    """1/2 sum of squared errors, eq. (2); its gradient by W in G, by ``gains`` in G_gains.
+
+    Back-propagation through activations and fast weights: O(n q) per row. The first row and every
+    row with ``starts[k]`` begins a sequence at rest. A sequence of T rows is cut into pieces of
+    O(sqrt(T)) rows, of which only the beginnings are kept, and each is run once more when its turn
+    to go back comes: memory is O(sqrt(T) n q). G_gains may be empty: then they are not wanted.
+    """
+    n, q = W.shape
+    decay = _decay(gains)
+    piece = _piece_length(_longest(starts))
+    z, t, D = np.empty((piece + 1) * n), np.empty((piece + 1) * n), np.empty((piece + 1, n, q))
+    v, g, dn = np.empty((piece, q)), np.empty((piece, q)), np.empty((piece, n))
+    n_kept = _longest(starts) // piece + 1
+    kept_t, kept_D = np.zeros(n_kept * n), np.zeros((n_kept, n, q))  # the first remains at rest
+    A, t_bar, scratch, sums = np.empty((n, q)), np.empty(n), np.empty((3, q)), np.zeros(n + q + 1)
+    cg = np.empty(q)
+    _set_zero(G)
+    loss = 0.0
+    first, stop = np.int64(0), np.int64(0)
+    while first < len(X):
+        stop = _end(starts, first)
+        last = (stop - first - 1) // piece  # forward to the last piece, then back to the first
+        for visit in range(2 * last + 1):
+            p = min(visit, 2 * last - visit)
+            begin = first + p * piece
+            n_rows = min(piece, stop - begin)
+            _copy(kept_t, kept_D, p, t, D, np.int64(0))
+            for s in range(n_rows):
+                _step(net, W, gains, decay, X, begin + s, s, s + 1, s, z, t, D, v, g, cg)
+            if visit < last:
+                _copy(t, D, piece, kept_t, kept_D, p + 1)
+                continue
+            if visit == last:
+                _set_zero(A)
+                t_bar[:] = 0.0
+            for s in range(n_rows - 1, -1, -1):
+                if net.bound < np.inf:
+                    _through_limit(net.bound, W, D, s + 1, A, G)
+                loss += _go_back(
+                    net, W, gains, decay, Y, begin + s, s, z, t, D, v, g, A, t_bar, dn, scratch, sums
+                )
+            _add_outer_products(dn, v, n_rows, G)
+        first = stop
+    if len(G_gains):
+        G_gains[:] = sums
+        G_gains[-1] *= decay * (1.0 - decay)
+    return loss
+
+
+@njit(cache=True, nogil=True)
+def _piece_length(n_rows):
+    """Pieces of a few times sqrt(T) rows: short sequences are one piece, never run again."""
+    return int(_PIECE * np.ceil(np.sqrt(n_rows)))
+
+
+@njit(cache=True, nogil=True)
+def _end(starts, first):
+    """The row after the sequence that begins at row ``first``."""
+    stop = first + 1
+    while stop < len(starts) and not starts[stop]:
+        stop += 1
+    return stop
+
+
+@njit(cache=True, nogil=True)
+def _longest(starts):
+    """Rows of the longest sequence."""
+    longest = length = 0
+    for k in range(len(starts)):
+        length = 1 if starts[k] else length + 1
+        longest = max(longest, length)
+    return longest
+
+
+@njit(cache=True, nogil=True)
+def _set_zero(A):
+    for i in range(A.shape[0]):
+        for j in range(A.shape[1]):
+            A[i, j] = 0.0
+
+
+# ------------------------------------------------------- forward: the paper's own algorithm
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _carry(net, W, gains, decay, t, D, before, after, v, g, errors, column, Q, p, scratch, sums):
+    """Eqs. (7), (9) and (11) for one row and the LANES parameters from number ``column`` on.
+
+    A parameter is an entry (a, b) of W, then r, c, lambda (its logit). Q[i, j] holds the
+    derivatives of D_ij by them, so that eq. (6)'s q is Q plus 1 for the weight itself, and p[i]
+    those of t_i. ``errors`` are the derivatives of the loss by the predictions; adds to ``sums``.
+    """
+    n, q = W.shape
+    slope = 0.5 if net.activation == LOGISTIC else 1.0
+    s, p_new = scratch[n], scratch
+    for i in range(n):
+        for b in range(LANES):
+            s[b] = 0.0
+        for j in range(q):
+            x = v[0, j]
+            for b in range(LANES):
+                s[b] += x * Q[i, j, b]
+        for j in range(n):
+            w = slope * (W[i, j] + D[before, i, j])
+            for b in range(LANES):
+                s[b] += w * p[j, b]
+        for c in range(max(i * q, column), min(i * q + q, column + LANES)):
+            s[c - column] += v[0, c - i * q]
+        th = t[after * n + i]
+        d_th = slope * (1.0 - th * th)
+        e = 0.0
+        if i < net.n_outputs:
+            e = errors[i] if net.predicts_potential else slope * d_th * errors[i]
+        for b in range(LANES):
+            sums[column + b] += e * s[b]
+            p_new[i, b] = d_th * s[b]
+        rh = gains[i] * _power(th, net.h)
+        d_rh = gains[i] * _slope(th, net.h) * d_th
+        for j in range(n):
+            x = d_rh * gains[n + j] * g[0, j]
+            y = rh * gains[n + j] * _slope(t[before * n + j], net.g)
+            for b in range(LANES):
+                Q[i, j, b] = decay * Q[i, j, b] + x * s[b] + y * p[j, b]
+        for j in range(n, q):
+            x = d_rh * gains[n + j] * g[0, j]
+            for b in range(LANES):
+                Q[i, j, b] = decay * Q[i, j, b] + x * s[b]
+        _inject_gains(net, gains, decay, i, t, D, before, after, g, column, Q)
+        if net.bound < np.inf:
+            _carry_through_limit(net.bound, W, D, after, i, column, Q)
+    for i in range(n):
+        for b in range(LANES):
+            p[i, b] = p_new[i, b]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _inject_gains(net, gains, decay, i, t, D, before, after, g, column, Q):
+    """What r_i, c and lambda do to row i of eq. (4) directly, where they are among the lanes."""
+    n, q = D.shape[1:]
+    h = _power(t[after * n + i], net.h)
+    own, others, last = n * q + i - column, n * q + n - column, n * q + n + q - column
+    if 0 <= own < LANES:
+        for j in range(q):
+            Q[i, j, own] += gains[n + j] * g[0, j] * h
+    for j in range(max(-others, 0), min(q, LANES - others)):
+        Q[i, j, others + j] += gains[i] * g[0, j] * h
+    if 0 <= last < LANES:
+        for j in range(q):
+            Q[i, j, last] += decay * (1.0 - decay) * D[before, i, j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _carry_through_limit(bound, W, D, after, i, column, Q):
+    """sigma' at the bracket, which is 1 - (w(k+1) / bound)^2, for row i of Q."""
+    q = W.shape[1]
+    for j in range(q):
+        w = (W[i, j] + D[after, i, j]) / bound
+        for b in range(LANES):
+            Q[i, j, b] *= 1.0 - w * w
+        own = i * q + j - column
+        if 0 <= own < LANES:
+            Q[i, j, own] -= w * w
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _errors(net, n, z, t, slot, Y, k, errors):
+    """Derivatives of row k's loss by the predictions, 0 where no target is known; if any is."""
+    known = False
+    for o in range(net.n_outputs):
+        errors[o] = 0.0
+        if not np.isnan(Y[k, o]):
+            errors[o] = _prediction(net, n, z, t, slot, o) - Y[k, o]
+            known = True
+    return known
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _gradient_of_lanes(net, W, gains, X, Y, starts, first, stop, sums):
+    """The loss, and its derivatives by LANES parameters at a time from number ``first`` on.
+
+    The lanes' sensitivities stay in cache throughout; the network is run once for each of them.
+    """
+    n, q = W.shape
+    z, t, D = np.zeros(2 * n), np.zeros(2 * n), np.zeros((2, n, q))
+    v, g, cg, errors = np.empty((1, q)), np.empty((1, q)), np.empty(q), np.empty(net.n_outputs)
+    Q, p, scratch = np.empty((n, q, LANES)), np.empty((n, LANES)), np.empty((n + 1, LANES))
+    decay = _decay(gains)
+    loss = 0.0
+    for column in range(first, stop, LANES):
+        loss = 0.0
+        before, after = np.int64(0), np.int64(1)
+        for k in range(len(X)):
+            if starts[k] or k == 0:
+                _rest(z, t, D, before)
+                Q[:] = 0.0
+                p[:] = 0.0
+            _step(net, W, gains, decay, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
+            if _errors(net, n, z, t, after, Y, k, errors):
+                for o in range(net.n_outputs):
+                    loss += 0.5 * errors[o] * errors[o]
+            _carry(
+                net, W, gains, decay, t, D, before, after, v, g, errors, column, Q, p, scratch, sums
+            )
+            before, after = after, before
+    return loss
+
+
+def gradient_forward(net, W, gains, X, Y, starts, G, G_gains, n_threads=1):
+    """As ``gradient_reverse``, by eqs. (6)-(11): storage does not grow with the sequences.
+
+    O(n_conn^2) per row. Parameters are independent of each other, so threads share them out; the
+    result does not depend on their number.
+    """
+    n_wanted = G.size + G_gains.size
+    n_blocks = -(-n_wanted // LANES)
+    sums = np.zeros(n_blocks * LANES)
+    cuts = np.linspace(0, n_blocks, min(n_threads, n_blocks) + 1).astype(int) * LANES
+
+    def share(first, stop):
+        return _gradient_of_lanes(net, W, gains, X, Y, starts, first, stop, sums)
+
+    with ThreadPoolExecutor(len(cuts) - 1) as pool:
+        losses = list(pool.map(share, cuts[:-1].tolist(), cuts[1:].tolist()))
+    G.flat = sums[: G.size]
+    G_gains[:] = sums[G.size : n_wanted]
+    return losses[0]
+
+
+# ------------------------------------------------------- streaming
+
+
+class Sensitivities(NamedTuple):
+    """What the forward gradient carries along a stream, LANES parameters in each block."""
+
+    Q: np.ndarray  # (blocks, n, q, LANES)
+    p: np.ndarray  # (blocks, n, LANES)
+    sums: np.ndarray  # (blocks LANES,) the gradient since the last update
+    counts: np.ndarray  # (1,) int, learned rows since then
+
+
+class FastOptimizer(NamedTuple):
+    """The rule by which the gradient of an interval changes W and gains, and its memory."""
+
+    solver: int
+    learning_rate: float
+    clip: float  # largest norm of the gradient per learned row; infinite: any
+    update_interval: int  # learned rows from one update to the next
+    first_moment: np.ndarray  # (learned parameters,) Adam
+    second_moment: np.ndarray  # (learned parameters,) Adam
+    steps: np.ndarray  # (1,) int, Adam's step count
+
+
+class FastGuard(NamedTuple):
+    """The last weights that are known to be good, to return to when learning explodes."""
+
+    good: np.ndarray  # (n q + n + q + 1,) W and gains
+    candidate: np.ndarray  # the same, good if the rows after them go well
+    limits: np.ndarray  # (3,): largest |target|, largest |prediction| since, learned rows since
+
+
+def new_sensitivities(n, q, learns_gains):
+    """Zero sensitivities of all weights, and of the gains if they are to be learned."""
+    n_blocks = -(-_n_learned(n, q, learns_gains) // LANES)
+    return Sensitivities(
+        Q=np.zeros((n_blocks, n, q, LANES)),
+        p=np.zeros((n_blocks, n, LANES)),
+        sums=np.zeros(n_blocks * LANES),
+        counts=np.zeros(1, dtype=np.int64),
+    )
+
+
+def new_optimizer(n, q, learns_gains, *, solver, learning_rate, clip, update_interval):
+    """An optimizer that has not made a step."""
+    n_learned = _n_learned(n, q, learns_gains)
+    return FastOptimizer(
+        solver=int(solver),
+        learning_rate=float(learning_rate),
+        clip=float(clip),
+        update_interval=int(update_interval),
+        first_moment=np.zeros(n_learned),
+        second_moment=np.zeros(n_learned),
+        steps=np.zeros(1, dtype=np.int64),
+    )
+
+
+def _n_learned(n, q, learns_gains):
+    return n * q + (n + q + 1 if learns_gains else 0)
+
+
+def new_guard(W, gains):
+    """A guard that trusts the weights and gains given."""
+    size = W.size + gains.size
+    guard = FastGuard(np.empty(size), np.empty(size), np.empty(3))
+    trust(guard, W, gains)
+    return guard
+
+
+def trust(guard, W, gains):
+    """Weights that did not come from learning are good, whatever they predict."""
+    guard.good[: W.size] = W.flat
+    guard.good[W.size :] = gains
+    guard.candidate[:] = guard.good
+    guard.limits[:] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def forget(sensitivities):
+    """Zero sensitivities: the state stays, what it owes to the weights is forgotten.
+
+    The gradient of rows that wait for the next update stays.
+    """
+    sensitivities.Q[:] = 0.0
+    sensitivities.p[:] = 0.0
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _update(optimizer, W, gains, sums, n_rows):
+    """One step along the gradient of ``n_rows`` learned rows; False if that is not finite.
+
+    Only W is changed, for the current weights are W + D and so move with it.
+    """
+    solver, rate, clip, _, first, second, steps = optimizer
+    n_learned = len(first)
+    norm = 0.0
+    for i in range(n_learned):
+        norm += sums[i] * sums[i]
+    norm = np.sqrt(norm) / n_rows
+    if not norm < np.inf:
+        return False
+    scale = clip / norm if norm > clip else 1.0
+    w = W.reshape(W.size)
+    steps[0] += 1
+    if solver == ADAM:
+        rate *= np.sqrt(1.0 - _ADAM_DECAY_2 ** steps[0]) / (1.0 - _ADAM_DECAY_1 ** steps[0])
+    for i in range(n_learned):
+        change = scale * sums[i]
+        if solver == ADAM:
+            first[i] += (1.0 - _ADAM_DECAY_1) * (change - first[i])
+            second[i] += (1.0 - _ADAM_DECAY_2) * (change * change - second[i])
+            change = first[i] / (np.sqrt(second[i]) + _ADAM_EPSILON)
+        if i < len(w):
+            w[i] -= rate * change
+        else:
+            gains[i - len(w)] -= rate * change
+    if n_learned > len(w):
+        low, high = DECAY_LOGITS
+        gains[-1] = min(max(gains[-1], low), high)
+    return True
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
+    """Whether predictions or learned weights have exploded; keeps account of the largest.
+
+    Both the prediction and the potential that the changed weights would have had instead.
+    """
+    limits = guard.limits
+    n, q = W.shape
+    size = total = 0.0
+    first = limits[0] == 0.0
+    limits[0] = max(limits[0], 1.0)
+    for o in range(net.n_outputs):
+        size = max(size, abs(_prediction(net, n, z, t, after, o)))
+        if not np.isnan(Y[k, o]):
+            limits[0] = max(limits[0], abs(Y[k, o]))
+    if first:  # predicted by weights that nothing was learned into yet
+        limits[0] = max(limits[0], size)
+    if net.predicts_potential:
+        for o in range(net.n_outputs):
+            changed = 0.0
+            for j in range(q):
+                changed += (W[o, j] + D[before, o, j]) * v[0, j]
+            size = max(size, abs(changed))
+    for i in range(n):
+        for j in range(q):
+            total += abs(W[i, j])
+    limits[1] = max(limits[1], size)
+    # written so that NaN, which compares false with everything, counts as exploded
+    return not (total < np.inf and size <= _EXPLODED * limits[0])
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _remember(guard, W, gains):
+    """Once in a while: the candidate has proved good, or not; W and gains are the next."""
+    good, candidate, limits = guard
+    if limits[1] <= _GOOD * limits[0]:
+        good[:] = candidate
+    candidate[: W.size] = W.reshape(W.size)
+    candidate[W.size :] = gains
+    limits[1] = limits[2] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _recover(sensitivities, optimizer, guard, W, gains):
+    """Back to the last good weights, with the optimizer as it was at the start."""
+    W.reshape(W.size)[:] = guard.good[: W.size]
+    gains[:] = guard.good[W.size :]
+    guard.candidate[:] = guard.good
+    guard.limits[1:] = 0.0
+    optimizer.first_moment[:] = 0.0
+    optimizer.second_moment[:] = 0.0
+    optimizer.steps[0] = 0
+    forget(sensitivities)
+    sensitivities.sums[:] = 0.0
+    sensitivities.counts[0] = 0
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def learn(net, sensitivities, optimizer, guard, W, gains, state, X, Y, starts):
+    """Learn the rows of X, Y one after another by eqs. (6)-(11), everything in place.
+
+    After every ``update_interval`` learned rows w(1) and with it the current weights are changed;
+    p and q are kept. A row with ``starts[k]`` begins a new sequence at rest. Returns how often
+    learning exploded and was set back.
+    """
+    # Taken out of their tuples once: every access inside the loop would count references.
+    Q, p, sums, counts = sensitivities
+    limits, update_interval = guard.limits, optimizer.update_interval
+    n, q = W.shape
+    z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
+    v, g, cg, errors = np.empty((1, q)), np.empty((1, q)), np.empty(q), np.empty(net.n_outputs)
+    scratch = np.empty((n + 1, LANES))
+    _load(net, state, z, t, D)
+    before, after = np.int64(0), np.int64(1)
+    explosions = 0
+    for k in range(len(X)):
+        if starts[k]:
+            _rest(z, t, D, before)
+            Q[:] = 0.0
+            p[:] = 0.0
+        decay = _decay(gains)
+        _step(net, W, gains, decay, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
+        learned = _errors(net, n, z, t, after, Y, k, errors)
+        for block in range(len(Q)):
+            _carry(
+                net, W, gains, decay, t, D, before, after, v, g, errors, block * LANES, Q[block],
+                p[block], scratch, sums,
+            )  # fmt: skip
+        if learned:
+            counts[0] += 1
+            sound = True
+            if counts[0] == update_interval:
+                sound = _update(optimizer, W, gains, sums, counts[0])
+                sums[:] = 0.0
+                counts[0] = 0
+            if not sound or _exploded(
+                net, guard, W, gains, z, t, D, before, after, v, Y, k
+            ):
+                _recover(sensitivities, optimizer, guard, W, gains)
+                _rest(z, t, D, after)
+                explosions += 1
+            else:
+                limits[2] += 1
+                if limits[2] == n:
+                    _remember(guard, W, gains)
+        before, after = after, before
+    _save(net, z, D, before, state)
+    return explosions

@@ -1,0 +1,336 @@
+"""Observed and predicted values over time."""
+
+import numpy as np
+from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils._optional_dependencies import check_matplotlib_support
+
+from skrecurrent.inspection._plotting import axes_given_or_new, style
+
+
+class ForecastDisplay:
+    """Observed and predicted values over time, one panel per output.
+
+    Lines are broken where another sequence starts, which a thin vertical line marks, and where a
+    value is missing. Use :meth:`from_estimator` or :meth:`from_predictions` to create it; all
+    parameters are stored as attributes.
+
+    Parameters
+    ----------
+    y_true : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Observed values, NaN where there is none.
+
+    y_pred : ndarray of the same shape
+        Predictions.
+
+    sequence_id : array-like of shape (n_samples,), default=None
+        Which sequence each row belongs to. None if all rows are one.
+
+    estimator_name : str, default=None
+        Name of the estimator in the legend; None for "predicted".
+
+    Attributes
+    ----------
+    axes_ : ndarray of n_outputs matplotlib Axes
+        The panels.
+
+    figure_ : matplotlib Figure
+        The figure they belong to.
+
+    true_lines_ : ndarray of n_outputs matplotlib Lines
+        Observed values.
+
+    pred_lines_ : ndarray of n_outputs matplotlib Lines
+        Predictions.
+
+    break_lines_ : ndarray of shape (n_outputs, n_sequences - 1) of matplotlib Lines
+        Where sequences start, but for the first.
+
+    See Also
+    --------
+    sklearn.metrics.PredictionErrorDisplay : Predictions over observed values, without time.
+
+    Examples
+    --------
+    >>> import matplotlib.pyplot as plt
+    >>> from skrecurrent import RTRLRegressor
+    >>> from skrecurrent.datasets import load_elnino
+    >>> from skrecurrent.inspection import ForecastDisplay
+    >>> X, y = load_elnino(return_X_y=True)
+    >>> model = RTRLRegressor(5, random_state=0).fit(X[:500], y[:500])
+    >>> display = ForecastDisplay.from_estimator(model, X[500:600], y[500:600])
+    >>> plt.show()
+    >>> plt.close()
+    """
+
+    def __init__(self, *, y_true, y_pred, sequence_id=None, estimator_name=None):
+        self.y_true = y_true
+        self.y_pred = y_pred
+        self.sequence_id = sequence_id
+        self.estimator_name = estimator_name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator,
+        X,
+        y,
+        *,
+        sequence_id=None,
+        ax=None,
+        name=None,
+        true_kw=None,
+        pred_kw=None,
+        break_kw=None,
+    ):
+        """Predict with a fitted estimator and draw what was observed and predicted.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            A fitted regressor, or a pipeline that ends in one. It is not changed.
+
+        X : array-like of shape (n_samples, n_features)
+            Inputs, one row per time step, in the order of time. Without `sequence_id` they
+            continue the running sequence of a recurrent regressor, as in its ``predict``.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Observed values, NaN where there is none.
+
+        sequence_id : array-like of shape (n_samples,), default=None
+            Which sequence each row belongs to; handed to ``predict`` if given.
+
+        ax : matplotlib Axes or array-like of n_outputs Axes, default=None
+            The panels to draw on. None makes a new figure.
+
+        name : str, default=None
+            Name of the estimator in the legend. None for the name of its class.
+
+        true_kw : dict, default=None
+            Keyword arguments of ``plot`` for the observed values.
+
+        pred_kw : dict, default=None
+            Those for the predictions.
+
+        break_kw : dict, default=None
+            Those of ``axvline`` for the starts of sequences.
+
+        Returns
+        -------
+        display : :class:`ForecastDisplay`
+            The display, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            As ``predict`` and :meth:`from_predictions`.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> from skrecurrent import RTRLRegressor
+        >>> from skrecurrent.datasets import load_sunspots
+        >>> from skrecurrent.inspection import ForecastDisplay
+        >>> X, y = load_sunspots(return_X_y=True)
+        >>> model = RTRLRegressor(5, random_state=0).fit(X[:200], y[:200])
+        >>> display = ForecastDisplay.from_estimator(model, X[200:], y[200:], name="network")
+        >>> display.axes_[0].get_xlabel()
+        'Row'
+        >>> plt.close()
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_estimator")
+        ids = {} if sequence_id is None else {"sequence_id": sequence_id}
+        return cls.from_predictions(
+            y,
+            estimator.predict(X, **ids),
+            sequence_id=sequence_id,
+            ax=ax,
+            name=type(estimator).__name__ if name is None else name,
+            true_kw=true_kw,
+            pred_kw=pred_kw,
+            break_kw=break_kw,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true,
+        y_pred,
+        *,
+        sequence_id=None,
+        ax=None,
+        name=None,
+        true_kw=None,
+        pred_kw=None,
+        break_kw=None,
+    ):
+        """Draw values that were observed and predicted, in a stream for example.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Observed values, NaN where there is none.
+
+        y_pred : array-like of the same shape
+            Predictions, NaN where there is none.
+
+        sequence_id : array-like of shape (n_samples,), default=None
+            Which sequence each row belongs to. None if all rows are one.
+
+        ax : matplotlib Axes or array-like of n_outputs Axes, default=None
+            The panels to draw on. None makes a new figure.
+
+        name : str, default=None
+            Name of the predictions in the legend. None for "predicted".
+
+        true_kw : dict, default=None
+            Keyword arguments of ``plot`` for the observed values.
+
+        pred_kw : dict, default=None
+            Those for the predictions.
+
+        break_kw : dict, default=None
+            Those of ``axvline`` for the starts of sequences.
+
+        Returns
+        -------
+        display : :class:`ForecastDisplay`
+            The display, drawn.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If the shapes do not agree, if a value is infinite or not a number, or if `ax` has not
+            one panel per output.
+
+        Examples
+        --------
+        Two sequences; the observation in the middle of the first is missing:
+
+        >>> import matplotlib.pyplot as plt
+        >>> import numpy as np
+        >>> from skrecurrent.inspection import ForecastDisplay
+        >>> display = ForecastDisplay.from_predictions(
+        ...     [1, np.nan, 3, 1, 2], [1.1, 1.9, 3.2, 0.9, 2.1], sequence_id=["a"] * 3 + ["b"] * 2
+        ... )
+        >>> display.break_lines_.shape
+        (1, 1)
+        >>> plt.close()
+        """
+        check_matplotlib_support(f"{cls.__name__}.from_predictions")
+        y_true, y_pred = (
+            check_array(
+                values,
+                dtype=np.float64,
+                ensure_2d=False,
+                ensure_all_finite="allow-nan",
+                input_name=of,
+            )
+            for values, of in ((y_true, "y_true"), (y_pred, "y_pred"))
+        )
+        if y_true.shape != y_pred.shape:
+            raise ValueError(
+                f"y_true and y_pred must have the same shape, got {y_true.shape} and "
+                f"{y_pred.shape}."
+            )
+        if sequence_id is not None:
+            check_consistent_length(y_true, sequence_id)
+        display = cls(y_true=y_true, y_pred=y_pred, sequence_id=sequence_id, estimator_name=name)
+        return display.plot(ax, true_kw=true_kw, pred_kw=pred_kw, break_kw=break_kw)
+
+    def plot(self, ax=None, *, name=None, true_kw=None, pred_kw=None, break_kw=None):
+        """Draw the panels.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or array-like of n_outputs Axes, default=None
+            The panels to draw on. None makes a new figure.
+
+        name : str, default=None
+            Name of the predictions in the legend. None for `estimator_name`.
+
+        true_kw : dict, default=None
+            Keyword arguments of ``plot`` for the observed values.
+
+        pred_kw : dict, default=None
+            Those for the predictions.
+
+        break_kw : dict, default=None
+            Those of ``axvline`` for the starts of sequences.
+
+        Returns
+        -------
+        display : :class:`ForecastDisplay`
+            The display itself.
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        ValueError
+            If `ax` has not one panel per output.
+
+        Examples
+        --------
+        >>> import matplotlib.pyplot as plt
+        >>> import numpy as np
+        >>> from skrecurrent.inspection import ForecastDisplay
+        >>> y = np.arange(6.0).reshape(3, 2)
+        >>> display = ForecastDisplay(y_true=y, y_pred=y + 0.1).plot()
+        >>> [axes.get_ylabel() for axes in display.axes_]
+        ['Output 0', 'Output 1']
+        >>> plt.close()
+        """
+        check_matplotlib_support(f"{type(self).__name__}.plot")
+        observed, predicted = (np.reshape(y, (len(y), -1)) for y in (self.y_true, self.y_pred))
+        n_outputs = observed.shape[1]
+        self.axes_ = axes_given_or_new(
+            ax,
+            n_outputs,
+            f"ax must hold one matplotlib Axes for each of the {n_outputs} outputs",
+            nrows=n_outputs,
+            sharex=True,
+            figsize=(9, 1 + 2.5 * n_outputs),
+        )
+        self.figure_ = self.axes_[0].figure
+        name = self.estimator_name if name is None else name
+        first_rows = _first_rows(self.sequence_id)
+
+        look = {"color": "k", "lw": 1.0, "label": "observed"}
+        if np.isnan(observed).any():  # a value between two missing ones has no line to it
+            look["marker"] = "."
+        look = style(look, true_kw)
+        self.true_lines_ = self._draw(observed, first_rows, look)
+        look = style({"lw": 1.5, "label": name or "predicted"}, pred_kw)
+        self.pred_lines_ = self._draw(predicted, first_rows, look)
+        look = style({"color": "0.6", "lw": 0.8, "ls": ":", "zorder": 0}, break_kw)
+        self.break_lines_ = np.array(
+            [[panel.axvline(row - 0.5, **look) for row in first_rows] for panel in self.axes_],
+            dtype=object,
+        )
+
+        for k, panel in enumerate(self.axes_):
+            panel.set_ylabel(f"Output {k}" if n_outputs > 1 else "Target")
+        self.axes_[-1].set_xlabel("Row")
+        self.axes_[0].legend()
+        return self
+
+    def _draw(self, values, first_rows, look):
+        """A line in every panel, broken where a sequence starts."""
+        rows = np.insert(np.arange(len(values), dtype=float), first_rows, np.nan)
+        values = np.insert(values, first_rows, np.nan, axis=0)
+        return np.array(
+            [panel.plot(rows, column, **look)[0] for panel, column in zip(self.axes_, values.T)],
+            dtype=object,
+        )
+
+
+def _first_rows(sequence_id):
+    """The rows in which a sequence starts, but for the first."""
+    if sequence_id is None:
+        return np.empty(0, dtype=np.intp)
+    ids = np.asarray(sequence_id)
+    return np.flatnonzero(ids[1:] != ids[:-1]) + 1

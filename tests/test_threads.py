@@ -1,0 +1,91 @@
+"""Threads: any number may predict; one at a time may change an estimator; kernels run beside."""
+
+import copy
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.base import clone
+
+from tests.common import ESTIMATORS, assert_same, make_rows
+
+
+@pytest.fixture(params=ESTIMATORS, name="estimator")
+def estimator_fixture(request):
+    return clone(ESTIMATORS[request.param])
+
+
+def test_eight_threads_predict_while_another_estimator_learns(estimator):
+    X, y = make_rows(600)
+    fitted = clone(estimator).partial_fit(X, y)
+    expected, own = fitted.predict(X), clone(estimator)
+    with ThreadPoolExecutor(9) as pool:
+        learning = pool.submit(lambda: [own.partial_fit(X[[k]], y[[k]]) for k in range(len(X))])
+        answers = list(pool.map(lambda _: fitted.predict(X), range(40)))
+        learning.result()
+    for answer in answers:
+        assert_array_equal(answer, expected)
+    assert_same(own, fitted)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit", "reset_state", "advance"])
+def test_a_second_thread_is_refused_while_one_learns(estimator, method, monkeypatch):
+    X, y = make_rows(60)
+    estimator.partial_fit(X, y)
+    expected = copy.deepcopy(estimator).partial_fit(X, y)
+    inside, go_on = threading.Event(), threading.Event()
+    learn = type(estimator)._learn
+
+    def slow(self, *args):
+        inside.set()
+        assert go_on.wait(60)
+        return learn(self, *args)
+
+    monkeypatch.setattr(type(estimator), "_learn", slow)
+    first = threading.Thread(target=estimator.partial_fit, args=(X, y))
+    first.start()
+    assert inside.wait(60)
+    arguments = {"reset_state": (), "advance": (X,)}.get(method, (X, y))
+    with pytest.raises(RuntimeError, match="another call"):
+        getattr(estimator, method)(*arguments)
+    go_on.set()
+    first.join()
+    assert_same(estimator, expected)
+    estimator.partial_fit(X, y)  # and now it is free again
+
+
+def test_an_estimator_is_free_again_after_an_error(estimator):
+    X, y = make_rows(60)
+    estimator.partial_fit(X, y)
+    with pytest.raises(ValueError, match="NaN"):
+        estimator.partial_fit(X * np.nan, y)
+    estimator.partial_fit(X, y)
+
+
+@pytest.mark.parametrize("how", ["_learn", "_run"])
+def test_kernels_run_without_the_interpreter_lock(estimator, how):
+    """While one thread is in a kernel this one goes on; held back, it would wait for the end."""
+    X, Y = make_rows(100)
+    estimator.partial_fit(X, Y)
+    repeats, seconds = 1, 0.0
+    while seconds < 0.3:  # a call that takes long enough to tell
+        repeats *= 2
+        rows, targets = np.tile(X, (repeats, 1)), np.tile(Y[:, None], (repeats, 1))
+        starts = np.zeros(len(rows), np.bool_)
+        starts[::100] = True
+        other = copy.deepcopy(estimator)
+        arguments = {"_learn": (rows, targets, starts), "_run": (rows, starts, other._state)}[how]
+        began = time.perf_counter()
+        getattr(other, how)(*arguments)
+        seconds = time.perf_counter() - began
+    thread = threading.Thread(target=getattr(other, how), args=arguments)
+    thread.start()
+    longest, last = 0.0, time.perf_counter()
+    while thread.is_alive():
+        time.sleep(0.001)
+        now = time.perf_counter()
+        longest, last = max(longest, now - last), now
+    assert longest < seconds / 2
