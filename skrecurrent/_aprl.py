@@ -104,8 +104,9 @@ class APRLRegressor(BaseRecurrentRegressor):
         Initial weights from inputs to hidden units are uniform in plus or minus this.
 
     washout : int, default=None
-        ``fit`` learns nothing from so many first rows of each sequence, in which the state has not
-        yet left rest. None is 100, or a tenth of the sequence if that is less.
+        ``fit`` neither learns from nor judges by so many first rows of each sequence, in which the
+        state has not yet left rest: on noise-free series their errors are a hundred times those of
+        the others. None is 100, or a tenth of the sequence if that is less.
 
     max_iter : int, default=12
         Largest number of epochs, the passes of ``fit`` over the training rows.
@@ -160,8 +161,8 @@ class APRLRegressor(BaseRecurrentRegressor):
 
     loss_curve_ : list of float
         After each epoch, half the mean squared error of the frozen network over the training rows,
-        in the units in which the network works (a tenth of a standard deviation, or yours). An
-        epoch that the guard rejects is far above its neighbours.
+        in the units in which the network works (a tenth of a standard deviation, or yours), the
+        washout included, by which the guard does not judge.
 
     loss_ : float
         The last of them.
@@ -392,6 +393,8 @@ class APRLRegressor(BaseRecurrentRegressor):
 
     def _optimize(self, X, Y, starts, epochs):
         """Epochs with the guard: each starts from the best weights so far, with a new V."""
+        if not epochs.holds_out:
+            epochs.judge_by(slice(len(X)), self.washout)
         Y = np.where(in_washout(starts, self.washout)[:, None], np.nan, Y)
         guarded = self.algorithm != "literal"
         regularization = self._rule.regularization

@@ -35,8 +35,8 @@ from numba import njit
 # Not fastmath=True: that assumes away NaN, which here marks a missing target.
 _FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
-# References to an array are counted, at the cost of a small network's product, in functions that are
-# handed it and hand it on, may raise, or use it last in a branch. Hence divisions like NumPy's,
+# References to an array are counted, at the cost of a small network's product, in functions that
+# are handed it and hand it on, may raise, or use it last in a branch. Hence divisions like NumPy's,
 # innermost functions that are inlined, and branches on numbers rather than around arrays.
 _EXACT = {"cache": True, "nogil": True, "error_model": "numpy"}
 _FAST = {**_EXACT, "fastmath": _FASTMATH}
@@ -334,7 +334,7 @@ def _add_rows(A, innovations, gain):
     return total
 
 
-@njit(**_EXACT)
+@njit(**_EXACT, forceinline=True)
 def _internal_row(W_0, G, i, out):
     """Row i of W_0 + W_0_io G. Without fastmath: the same bits wherever it is called from."""
     for j in range(len(out)):
@@ -351,8 +351,11 @@ def _compose(W_0, G, W_o, W):
     for o in range(n_outputs):
         for j in range(q):
             W[o, j] = W_o[o, j]
+    row = np.empty(q)
     for i in range(n_outputs, len(W)):
-        _internal_row(W_0, G, i, W[i])
+        _internal_row(W_0, G, i, row)
+        for j in range(q):
+            W[i, j] = row[j]
 
 
 @njit(**_EXACT)
@@ -376,12 +379,13 @@ def _begin_again_if_changed(memory, W):
     """If W is not what learning left there (someone assigned to it), learn on from what it is."""
     W_0, G = memory.W_0, memory.G
     row = np.empty(W.shape[1])
+    changed = 0
     for i in range(len(G), len(W)):
         _internal_row(W_0, G, i, row)
         for j in range(len(row)):
-            if row[j] != W[i, j]:
-                _begin_at(memory, W)
-                return
+            changed += row[j] != W[i, j]  # counted, for a way out would keep this from vectorising
+    if changed:
+        _begin_at(memory, W)
 
 
 @njit(**_FAST)
