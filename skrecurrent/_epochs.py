@@ -73,12 +73,12 @@ class Epochs:
         self._stopped = asked_to_stop or self.exploded
         return improved
 
-    def judge_by(self, rows):
+    def judge_by(self, rows, washout=None):
         """From now on the best weights are those with the least error on these rows.
 
         The first rows of a sequence do not count, unless no others have a target.
         """
-        counts = ~in_washout(self.starts)
+        counts = ~in_washout(self.starts, washout)
         counts[: rows.start or 0], counts[rows.stop :] = False, False
         self._judged = counts if np.isfinite(self.Y[counts]).any() else rows
         self.best, self.best_criterion, self._without_improvement = None, np.inf, 0

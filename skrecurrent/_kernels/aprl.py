@@ -21,6 +21,10 @@ Three things make it fast.
   read in each step, not written.
 - V^-1 is symmetric: only its lower triangle is kept, and each update waits for the next step, where
   it shares one pass with the product V^-1 phi.
+
+Online, all that is q long is stored with zeros up to a multiple of eight, and the internal rows up
+to a multiple of four: the loops then have no remainders, in which small networks would spend most
+of their time.
 """
 
 from typing import NamedTuple
@@ -31,10 +35,17 @@ from numba import njit
 # Not fastmath=True: that assumes away NaN, which here marks a missing target.
 _FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
+# References to an array are counted, at the cost of a small network's product, in functions that
+# are handed it and hand it on, may raise, or use it last in a branch. Hence divisions like NumPy's,
+# innermost functions that are inlined, and branches on numbers rather than around arrays.
+_EXACT = {"cache": True, "nogil": True, "error_model": "numpy"}
+_FAST = {**_EXACT, "fastmath": _FASTMATH}
+
 # A prediction this many times the largest target is an explosion. Weights are good once the
-# predictions of the next n learned rows have kept below the second limit; a net that learns stays
-# below 3.
+# predictions of the next so many learned rows, or n, have kept below the second limit; a net that
+# learns stays below 3.
 _EXPLODED, _GOOD = 100.0, 10.0
+_WATCHED_ROWS = 100
 
 
 class APRLNet(NamedTuple):
@@ -56,13 +67,13 @@ class Rule(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """What online learning carries from row to row, besides W and the state."""
+    """What online learning carries from row to row, besides W and the state; padded with zeros."""
 
     W_0: np.ndarray  # (n, q) the weights that learning started from
     G: np.ndarray  # (n_outputs, q) W_internal = W_0_internal + W_0_internal,outputs G
     V_inv: np.ndarray  # (1 or 2, q, q) lower triangles; [0] of output rows, [-1] of internal rows
     pending: np.ndarray  # (1 or 2, q + 1) s and g of the update V_inv <- g (V_inv - s s') to come
-    e: np.ndarray  # (n_outputs,) errors of the row before
+    e: np.ndarray  # (n_outputs,) errors of the row before; not padded
 
 
 class Batch(NamedTuple):
@@ -97,17 +108,18 @@ def trust(guard, W):
 
 def new_memory(net, W, regularization):
     """Nothing learned yet: k = 0 of the online steps, with V(0) = regularization times I."""
-    q = W.shape[1]
+    (n, q), n_outputs = W.shape, net.n_outputs
     orders = 2 if net.hidden_first else 1
-    pending = np.zeros((orders, q + 1))
-    pending[:, q] = 1.0
-    return Memory(
-        W_0=W.copy(),
-        G=np.zeros((net.n_outputs, q)),
-        V_inv=np.stack([np.eye(q) / regularization] * orders),
-        pending=pending,
-        e=np.zeros(net.n_outputs),
+    width = q + -q % 8
+    memory = Memory(
+        W_0=np.zeros((n + (n_outputs - n) % 4, width)),
+        G=np.zeros((n_outputs, width)),
+        V_inv=np.zeros((orders, width, width)),
+        pending=np.zeros((orders, width + 1)),
+        e=np.zeros(n_outputs),
     )
+    _relearn(regularization, memory, W)
+    return memory
 
 
 def new_batch(net, W, regularization):
@@ -122,7 +134,7 @@ def new_batch(net, W, regularization):
     )
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")
+@njit(**_FAST, forceinline=True)
 def _tanh(x, out, first, stop):
     """tanh to 1e-15 in a loop that the compiler vectorises, which it does not with np.tanh.
 
@@ -139,7 +151,7 @@ def _tanh(x, out, first, stop):
         out[i] = m / (m + 2.0)
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST, forceinline=True)
 def _dot(A, i, b):
     """A[i] b."""
     s = 0.0
@@ -148,7 +160,7 @@ def _dot(A, i, b):
     return s
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST, forceinline=True)
 def _add_products(W, first, phi, out):
     """out[i] = W[i] phi for the rows from the first on, four rows at a time."""
     n, q = W.shape
@@ -167,7 +179,7 @@ def _add_products(W, first, phi, out):
         i += 1
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST)
 def _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a):
     """Advance the state x and f = tanh x by row k of X in place, eq. (2).
 
@@ -175,20 +187,21 @@ def _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a):
     and G phi. (Arrays one by one: a tuple of them costs more to hand over than a small network to
     step.)
     """
-    n, q = W_0.shape
-    n_outputs = len(G)
+    n, n_features, n_outputs = len(x), X.shape[1], len(G)
     for j in range(n):
-        phi[j] = psi[j] = f[j]
-    for j in range(n, q - 1):
-        phi[j] = psi[j] = X[k, j - n]
-    phi[q - 1] = psi[q - 1] = 1.0
+        phi[j] = f[j]
+    for j in range(n_features):
+        phi[n + j] = X[k, j]
+    phi[n + n_features] = 1.0
+    _add_products(W_0, n_outputs, phi, a)
     for o in range(n_outputs):
         G_phi[o] = _dot(G, o, phi)
-    _add_products(W_0, n_outputs, phi, a)
-    for i in range(n_outputs, n):
-        for o in range(n_outputs):
+        for i in range(n_outputs, n):
             a[i] += W_0[i, o] * G_phi[o]
+    for i in range(n_outputs, n):
         x[i] += dt[i] * (a[i] - x[i])
+    for j in range(len(phi)):
+        psi[j] = phi[j]
     if hidden_first:
         _tanh(x, f, n_outputs, n)
         for j in range(n_outputs, n):
@@ -198,7 +211,7 @@ def _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a):
     _tanh(x, f, np.int64(0), n_outputs if hidden_first else n)
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST)
 def run(net, W, x, X, starts, out):
     """Run the frozen network over the rows of X; x is the state, in place; fills ``out``."""
     n, q = W.shape
@@ -208,65 +221,55 @@ def run(net, W, x, X, starts, out):
     _tanh(x, f, np.int64(0), n)
     for k in range(len(X)):
         if starts[k]:
-            x[:] = 0.0
-            f[:] = 0.0
+            x.fill(0.0)
+            f.fill(0.0)
         _step(dt, hidden_first, W, W, G, x, f, X, k, phi, psi, G_phi, a)
         for o in range(n_outputs):
             out[k, o] = x[o]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST, forceinline=True)
 def _product(V_inv, pending, phi, h):
     """V_inv <- growth (V_inv - s s') and h = V_inv phi in one pass over the lower triangle.
 
-    Two rows at a time: h is then read and written half as often.
+    Four rows at a time, for h is then read and written a fourth as often; the four by four entries
+    on the diagonal are kept whole.
     """
     q = len(phi)
     s, growth = pending, pending[q]
-    for i in range(0, q - 1, 2):
-        s0, s1, p0, p1 = s[i], s[i + 1], phi[i], phi[i + 1]
-        t0 = t1 = 0.0
-        for j in range(i):
+    for i in range(0, q, 4):
+        s0, s1, s2, s3 = s[i], s[i + 1], s[i + 2], s[i + 3]
+        p0, p1, p2, p3 = phi[i], phi[i + 1], phi[i + 2], phi[i + 3]
+        t0 = t1 = t2 = t3 = 0.0
+        for j in range(i + 4):
             v0 = growth * (V_inv[i, j] - s0 * s[j])
             v1 = growth * (V_inv[i + 1, j] - s1 * s[j])
-            V_inv[i, j] = v0
-            V_inv[i + 1, j] = v1
+            v2 = growth * (V_inv[i + 2, j] - s2 * s[j])
+            v3 = growth * (V_inv[i + 3, j] - s3 * s[j])
+            V_inv[i, j], V_inv[i + 1, j], V_inv[i + 2, j], V_inv[i + 3, j] = v0, v1, v2, v3
             t0 += v0 * phi[j]
             t1 += v1 * phi[j]
-            h[j] += v0 * p0 + v1 * p1
-        v00 = growth * (V_inv[i, i] - s0 * s0)
-        v10 = growth * (V_inv[i + 1, i] - s1 * s0)
-        v11 = growth * (V_inv[i + 1, i + 1] - s1 * s1)
-        V_inv[i, i], V_inv[i + 1, i], V_inv[i + 1, i + 1] = v00, v10, v11
-        h[i] = t0 + v00 * p0 + v10 * p1
-        h[i + 1] = t1 + v10 * p0 + v11 * p1
-    if q % 2:
-        i = q - 1
-        h[i] = 0.0
-        for j in range(q):
-            v0 = growth * (V_inv[i, j] - s[i] * s[j])
-            V_inv[i, j] = v0
-            h[i] += v0 * phi[j]
-            if j < i:
-                h[j] += v0 * phi[i]
+            t2 += v2 * phi[j]
+            t3 += v3 * phi[j]
+            h[j] += v0 * p0 + v1 * p1 + v2 * p2 + v3 * p3
+        h[i], h[i + 1], h[i + 2], h[i + 3] = t0, t1, t2, t3
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _gain(forgetting, regularization, V_inv, pending, phi, h):
+@njit(**_FAST)
+def _gain(forgetting, first_trace, V_inv, pending, phi, h):
     """Let phi enter V; h becomes the gain V^-1(k-1) phi / (forgetting + phi' V^-1(k-1) phi).
 
     The update of V^-1 itself is left pending. Forgetting is suspended for rows where it would carry
-    trace(V^-1) above q / regularization, its first value: in directions that are not excited V^-1
-    would grow without bound.
+    trace(V^-1) above its first value: in directions that are not excited V^-1 would grow without
+    bound.
     """
     q = len(phi)
     _product(V_inv, pending, phi, h)
-    if forgetting < 1.0:
-        trace = 0.0
-        for i in range(q):
-            trace += V_inv[i, i]
-        if trace * regularization > q * forgetting:
-            forgetting = 1.0
+    trace = 0.0
+    for i in range(q if forgetting < 1.0 else 0):
+        trace += V_inv[i, i]
+    if trace > first_trace * forgetting:
+        forgetting = 1.0
     c = 0.0
     for j in range(q):
         c += h[j] * phi[j]
@@ -278,7 +281,7 @@ def _gain(forgetting, regularization, V_inv, pending, phi, h):
     pending[q] = 1.0 / forgetting
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST)
 def _new_errors(x, Y, k, errors):
     """Fill the errors, 0 where there is no target; returns whether there is any."""
     known = False
@@ -290,71 +293,104 @@ def _new_errors(x, Y, k, errors):
     return known
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST, forceinline=True)
 def _output_gamma(dt, W, o, errors, e, D_e):
     """gamma_o(k), eq. (10), of an output row; D_e is D(k-1) e(k-1)."""
     return -errors[o] + (1.0 - dt[o]) * e[o] + dt[o] * _dot(W, o, D_e)
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST)
 def _change_outputs(dt, eta, literal, W, W_0, psi, errors, e, D_e, gain, innovations):
-    """Step 3 for the output rows of W."""
+    """Step 3 for the output rows of W; returns their sum, which is finite if all of them are."""
     n_outputs = len(errors)
     for o in range(n_outputs):
         innovations[o] = eta / dt[o] * _output_gamma(dt, W, o, errors, e, D_e)
         if literal:
             innovations[o] -= _dot(W, o, psi) - _dot(W_0, o, psi)
-    for o in range(n_outputs):
-        for j in range(len(gain)):
-            W[o, j] += innovations[o] * gain[j]
+    return _add_rows(W, innovations, gain)
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST)
 def _change_internal(rate, literal, G, G_phi, D_e, gain, innovations):
-    """Step 3 for all internal rows: W_io(k) is W_io(0) (I + G_o), gamma_i / dt is W_io D e."""
-    n_outputs = len(D_e)
-    for o in range(n_outputs):
+    """Step 3 for all internal rows: W_io(k) is W_io(0) (I + G_o), gamma_i / dt is W_io D e.
+
+    Returns the sum of G, which is finite if all of it is.
+    """
+    for o in range(len(G)):
         innovations[o] = rate * (D_e[o] + _dot(G, o, D_e))
         if literal:
             innovations[o] -= G_phi[o]
-    for o in range(n_outputs):
+    return _add_rows(G, innovations, gain)
+
+
+@njit(**_FAST, forceinline=True)
+def _add_rows(A, innovations, gain):
+    """A += innovations gain'; returns the sum of A."""
+    total = 0.0
+    for o in range(len(A)):
         for j in range(len(gain)):
-            G[o, j] += innovations[o] * gain[j]
+            A[o, j] += innovations[o] * gain[j]
+            total += A[o, j]
+    return total
 
 
-@njit(cache=True, nogil=True)
+@njit(**_EXACT, forceinline=True)
 def _internal_row(W_0, G, i, out):
     """Row i of W_0 + W_0_io G. Without fastmath: the same bits wherever it is called from."""
-    out[:] = W_0[i]
+    for j in range(len(out)):
+        out[j] = W_0[i, j]
     for o in range(len(G)):
         for j in range(len(out)):
             out[j] += W_0[i, o] * G[o, j]
 
 
-@njit(cache=True, nogil=True)
-def _compose(W_0, G, W):
-    """Write the internal rows of W."""
-    for i in range(len(G), len(W)):
-        _internal_row(W_0, G, i, W[i])
+@njit(**_EXACT)
+def _compose(W_0, G, W_o, W):
+    """Write W: the output rows, which are padded here, and the internal rows."""
+    n_outputs, q = len(G), W.shape[1]
+    for o in range(n_outputs):
+        for j in range(q):
+            W[o, j] = W_o[o, j]
+    row = np.empty(q)
+    for i in range(n_outputs, len(W)):
+        _internal_row(W_0, G, i, row)
+        for j in range(q):
+            W[i, j] = row[j]
 
 
-@njit(cache=True, nogil=True)
-def _restart_if_changed(memory, W):
+@njit(**_EXACT)
+def _pad(W, out):
+    """Write as many rows of W as there are, or as fit; what is beyond its width stays 0."""
+    for i in range(min(len(W), len(out))):
+        for j in range(W.shape[1]):
+            out[i, j] = W[i, j]
+
+
+@njit(**_EXACT)
+def _begin_at(memory, W):
+    """Let the weights that learning started from be W."""
+    W_0, G = memory.W_0, memory.G
+    _pad(W, W_0)
+    G.fill(0.0)
+
+
+@njit(**_EXACT)
+def _begin_again_if_changed(memory, W):
     """If W is not what learning left there (someone assigned to it), learn on from what it is."""
     W_0, G = memory.W_0, memory.G
     row = np.empty(W.shape[1])
+    changed = 0
     for i in range(len(G), len(W)):
         _internal_row(W_0, G, i, row)
         for j in range(len(row)):
-            if row[j] != W[i, j]:
-                W_0[:] = W
-                G[:] = 0.0
-                return
+            changed += row[j] != W[i, j]  # counted, for a way out would keep this from vectorising
+    if changed:
+        _begin_at(memory, W)
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST)
 def _exploded(limits, least, x, Y, k, learned):
-    """Whether a prediction or what was learned has exploded; keeps the guard's books."""
+    """Whether a prediction, or a sum of what was learned, has exploded; keeps the guard's books."""
     size = 0.0
     first = limits[0] == 0.0
     limits[0] = max(limits[0], least)
@@ -367,56 +403,64 @@ def _exploded(limits, least, x, Y, k, learned):
     limits[1] = max(limits[1], size)
     limits[2] += 1
     # written so that NaN, which compares false with everything, counts as exploded
-    return not (size + learned < np.inf and size <= _EXPLODED * limits[0])
+    limit = _EXPLODED * limits[0]
+    return not (abs(learned) < np.inf and size <= limit)
 
 
-@njit(cache=True, nogil=True)
+@njit(**_EXACT)
+def _copy(A, out):
+    """out[:] = A, which takes longer to compile."""
+    for i in range(len(A)):
+        for j in range(A.shape[1]):
+            out[i, j] = A[i, j]
+
+
+@njit(**_EXACT)
+def _watch(limits):
+    """Begin to watch new weights."""
+    limits[1] = limits[2] = 0.0
+
+
+@njit(**_EXACT)
 def _keep_good(guard, W):
-    """Weights that did well for as many rows as there are units are good; now watch W."""
-    if guard.limits[1] <= _GOOD * guard.limits[0]:
-        guard.good[:] = guard.candidate
-    guard.candidate[:] = W
-    guard.limits[1:] = 0.0
+    """Weights that did well while they were watched are good; now watch W."""
+    limits = guard.limits
+    if limits[1] <= _GOOD * limits[0]:
+        _copy(guard.candidate, guard.good)
+    _copy(W, guard.candidate)
+    _watch(limits)
 
 
-@njit(cache=True, nogil=True)
+@njit(**_EXACT)
 def _back_to_good(guard, W):
     """Back to the last good weights."""
-    W[:] = guard.good
-    guard.candidate[:] = guard.good
-    guard.limits[1:] = 0.0
+    _copy(guard.good, W)
+    _copy(guard.good, guard.candidate)
+    _watch(guard.limits)
 
 
-@njit(cache=True, nogil=True)
+@njit(**_EXACT)
 def _rest(x, f, e):
     """The rest state: all zeros, and no error before it."""
-    x[:] = 0.0
-    f[:] = 0.0
-    e[:] = 0.0
+    x.fill(0.0)
+    f.fill(0.0)
+    e.fill(0.0)
 
 
-@njit(cache=True, nogil=True)
-def _relearn(rule, memory, W):
+@njit(**_EXACT)
+def _relearn(regularization, memory, W):
     """Forget all that V knows, and learn on from W."""
-    W_0, G, V_inv, pending, _ = memory
-    q = W.shape[1]
-    W_0[:] = W
-    G[:] = 0.0
-    V_inv[:] = np.eye(q) / rule.regularization
-    pending[:] = 0.0
-    pending[:, q] = 1.0
+    _, _, V_inv, pending, _ = memory
+    _begin_at(memory, W)
+    V_inv.fill(0.0)
+    pending.fill(0.0)
+    for order in range(len(V_inv)):
+        pending[order, -1] = 1.0
+        for i in range(W.shape[1]):
+            V_inv[order, i, i] = 1.0 / regularization
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _size(W, n_rows):
-    total = 0.0
-    for i in range(n_rows):
-        for j in range(W.shape[1]):
-            total += abs(W[i, j])
-    return total
-
-
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST)
 def learn(net, rule, memory, guard, W, x, X, Y, starts):
     """Learn the rows of X, Y one after another by the online steps 1-4, everything in place.
 
@@ -428,45 +472,55 @@ def learn(net, rule, memory, guard, W, x, X, Y, starts):
     eta, internal_rate, literal, forgetting, regularization = rule
     W_0, G, V_inv, pending, e = memory
     V_o, pending_o, V_i, pending_i = V_inv[0], pending[0], V_inv[-1], pending[-1]
-    limits = guard.limits
-    phi, psi, gain = np.empty(q), np.empty(q), np.empty(q)
-    f, a = np.empty(n), np.empty(n)
+    limits, least = guard.limits, guard.size
+    rows, width = W_0.shape
+    trace = q / regularization
+    W_o = np.zeros((n_outputs, width))
+    _pad(W, W_o)
+    phi, psi, gain = np.zeros(width), np.zeros(width), np.zeros(width)
+    f, a = np.empty(n), np.empty(rows)
     G_phi, errors = np.empty(n_outputs), np.empty(n_outputs)
     D_e, innovations = np.empty(n_outputs), np.empty(n_outputs)
     explosions = 0
-    _restart_if_changed(memory, W)
+    _begin_again_if_changed(memory, W)
     _tanh(x, f, np.int64(0), n)
     for k in range(len(X)):
         if starts[k]:
             _rest(x, f, e)
         for o in range(n_outputs):
             D_e[o] = (1.0 - f[o] * f[o]) * e[o]
-        _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a)
+        _step(dt, hidden_first, W_o, W_0, G, x, f, X, k, phi, psi, G_phi, a)
         known = _new_errors(x, Y, k, errors)
+        learned = 0.0
         if known:
-            _gain(forgetting, regularization, V_o, pending_o, psi, gain)
-            _change_outputs(dt, eta, literal, W, W_0, psi, errors, e, D_e, gain, innovations)
+            _gain(forgetting, trace, V_o, pending_o, psi, gain)
+            learned += _change_outputs(
+                dt, eta, literal, W_o, W_0, psi, errors, e, D_e, gain, innovations
+            )
             if internal_rate > 0.0:
                 if hidden_first:
-                    _gain(forgetting, regularization, V_i, pending_i, phi, gain)
-                _change_internal(eta * internal_rate, literal, G, G_phi, D_e, gain, innovations)
+                    _gain(forgetting, trace, V_i, pending_i, phi, gain)
+                learned += _change_internal(
+                    eta * internal_rate, literal, G, G_phi, D_e, gain, innovations
+                )
         for o in range(n_outputs):
             e[o] = errors[o]
         if not known:
             continue
-        if _exploded(limits, guard.size, x, Y, k, _size(W, n_outputs) + _size(G, n_outputs)):
+        if _exploded(limits, least, x, Y, k, learned):
             _back_to_good(guard, W)
             _rest(x, f, e)
-            _relearn(rule, memory, W)
+            _relearn(regularization, memory, W)
+            _pad(W, W_o)
             explosions += 1
-        elif limits[2] == n:
-            _compose(W_0, G, W)
+        elif limits[2] >= max(n, _WATCHED_ROWS):
+            _compose(W_0, G, W_o, W)
             _keep_good(guard, W)
-    _compose(W_0, G, W)
+    _compose(W_0, G, W_o, W)
     return explosions
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST)
 def _add_lower(V, phi):
     """V += phi phi', eq. (8), in the lower triangle."""
     for i in range(len(phi)):
@@ -474,7 +528,7 @@ def _add_lower(V, phi):
             V[i, j] += phi[i] * phi[j]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST)
 def _collect(net, batch, W, phi, psi, errors, D_e):
     """Let one row enter V and B, eqs (8)-(10)."""
     V, B, e, _ = batch
@@ -489,13 +543,13 @@ def _collect(net, batch, W, phi, psi, errors, D_e):
             B[n_outputs + o, j] += D_e[o] * phi[j]
 
 
-@njit(cache=True, nogil=True)
+@njit(**_EXACT)
 def _solve(V, B):
     """B V^-1 from the lower triangle of V."""
     return np.linalg.solve(V + np.tril(V, -1).T, B.T).T
 
 
-@njit(cache=True, nogil=True)
+@njit(**_EXACT)
 def apply_batch(net, eta, batch, W):
     """W += eta / dt B V^-1, eq. (7), and begin a new B; V remembers all rows."""
     V, B, _, rows = batch
@@ -514,7 +568,7 @@ def apply_batch(net, eta, batch, W):
     rows[0] = 0
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(**_FAST)
 def learn_batch(net, eta, regularization, batch, guard, W, x, X, Y, starts, block):
     """Collect the rows of X, Y at fixed weights; change W after every ``block`` rows with a target.
 
@@ -545,13 +599,13 @@ def learn_batch(net, eta, regularization, batch, guard, W, x, X, Y, starts, bloc
             continue
         if rows[0] == block:
             apply_batch(net, eta, batch, W)
-        if _exploded(limits, guard.size, x, Y, k, _size(W, n) if rows[0] == 0 else 0.0):
+        if _exploded(limits, guard.size, x, Y, k, W.sum() if rows[0] == 0 else 0.0):
             _back_to_good(guard, W)
             _rest(x, f, e)
             V[:] = np.eye(q) * regularization
             B[:] = 0.0
             rows[0] = 0
             explosions += 1
-        elif limits[2] == n:
+        elif limits[2] >= max(n, _WATCHED_ROWS):
             _keep_good(guard, W)
     return explosions

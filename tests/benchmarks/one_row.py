@@ -2,20 +2,25 @@
 
 import numpy as np
 
-from skrecurrent import RTRLRegressor
+from skrecurrent import APRLRegressor, RTRLRegressor
 from skrecurrent.datasets import make_narma
 from tests.benchmarks.table import interleaved_seconds, markdown
 
 N_ROWS, REPEATS = 1000, 9
 
 
-def contestants(solver):
+ESTIMATORS = {
+    '`RTRLRegressor(20, solver="sgd")`': RTRLRegressor(20, solver="sgd", random_state=0),
+    '`RTRLRegressor(20, solver="dekf")`': RTRLRegressor(20, solver="dekf", random_state=0),
+    "`APRLRegressor(20)`": APRLRegressor(20, random_state=0),
+}
+
+
+def contestants(estimator):
     """The stream through the public methods, and the kernels alone on the same rows."""
     X, y = make_narma(2 * N_ROWS, random_state=0)
-    estimator = RTRLRegressor(20, solver=solver, random_state=0)
     estimator.partial_fit(X[:N_ROWS], y[:N_ROWS])
-    scaled = np.ascontiguousarray((X[N_ROWS:] - X.mean()) / X.std())
-    targets = ((y[N_ROWS:] - y.mean()) / y.std())[:, None]
+    scaled, targets = estimator._to_network_units(X[N_ROWS:], y[N_ROWS:, None])
     starts = np.zeros(N_ROWS, np.bool_)
 
     def one_by_one():
@@ -24,7 +29,7 @@ def contestants(solver):
             estimator.partial_fit(X[k : k + 1], y[k : k + 1])
 
     def kernels():
-        estimator._run(scaled, starts, estimator.state_.copy())
+        estimator._run(scaled, starts, estimator._state.copy())
         estimator._learn(scaled, targets, starts)
 
     return one_by_one, kernels
@@ -32,12 +37,16 @@ def contestants(solver):
 
 def report():
     rows = []
-    for solver in ("sgd", "dekf"):
-        seconds = interleaved_seconds(contestants(solver), REPEATS)
+    for name, estimator in ESTIMATORS.items():
+        seconds = interleaved_seconds(contestants(estimator), REPEATS)
         pair, kernel = np.median(seconds, axis=0) / N_ROWS * 1e6
-        rows.append([solver, f"{pair:.0f}", f"{kernel:.0f}", f"{pair - kernel:.0f}"])
+        rows.append([name, f"{pair:.0f}", f"{kernel:.0f}", f"{pair - kernel:.0f}"])
     return (
-        "Microseconds for `predict(row)` and `partial_fit(row, target)` with 20 hidden units, "
-        "float64 arrays, beside the kernels alone on the same rows.\n\n"
-        + markdown(["solver", "pair", "kernels", "above the kernels"], rows)
+        "Microseconds for `predict(row)` and `partial_fit(row, target)`, float64 arrays, beside "
+        "the kernels alone on the same rows.\n\n"
+        + markdown(["estimator", "pair", "kernels", "above the kernels"], rows)
     )
+
+
+if __name__ == "__main__":
+    print(report())
