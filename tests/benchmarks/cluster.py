@@ -91,7 +91,7 @@ def main():
                 with joblib.parallel_config("dask", client=client, workers=workers[:n_workers]):
                     elapsed, found = timed(search, X, y)
                 assert np.array_equal(scores_of(found), scores_of(here))
-                seconds.setdefault(f"one worker" if n_workers == 1 else "two workers", []).append(
+                seconds.setdefault("one worker" if n_workers == 1 else "two workers", []).append(
                     elapsed
                 )
     alone = np.median(seconds["one process, no cluster"])
