@@ -23,9 +23,10 @@ N_FITS = N_CANDIDATES * N_FOLDS
 PAGE = """\
 <!-- Written by `python -m tests.benchmarks.cluster > docs/cluster_costs.md`; do not edit. -->
 {fits} fits ({candidates} candidates, {folds} folds; up to {rows} rows, 32 hidden units, solver
-"dekf"), each of {fit:.2f} s on average: medians of {repeats} interleaved runs, in brackets the
-slowest. The final fit to all rows is left out. The machine has {cores} cores and is shared; while
-this was measured {load_average:.0f} processes wanted to run.
+"dekf"): medians of {repeats} interleaved runs, in brackets the slowest. The final fit to all rows
+is left out. The machine has {cores} cores and is shared; while this was measured
+{load_average:.0f} processes wanted to run. Therefore the processor's seconds, of all processes
+involved, say more than those of the clock.
 
 {table}
 
@@ -34,8 +35,8 @@ compiled kernels {load:.1f} s. Per task: {task:.1f} ms at the scheduler, which d
 another, and {bytes:.0f} kB for a fitted estimator that is sent. Data are sent to a worker once.
 All scores were the same on all of them, bit for bit.
 
-Extrapolated for a search of 1000 fits of this length, as start + load + fits · task +
-⌈fits / workers⌉ · fit, with one core per worker:
+Extrapolated for a search of 1000 such fits, of {fit:.2f} processor's seconds each, as start +
+load + fits · task + ⌈fits / workers⌉ · fit, with a free core per worker:
 
 {extrapolation}
 """
@@ -57,6 +58,24 @@ def timed(function, *arguments):
     return time.perf_counter() - began, result
 
 
+class Stopwatch:
+    """Seconds of the clock and of the processor, here and in the workers."""
+
+    def __init__(self, client):
+        self.client = client
+        self.clock, self.processor = [], []
+
+    def _spent(self):
+        return time.process_time() + sum(self.client.run(time.process_time).values())
+
+    def time(self, function, *arguments):
+        spent = self._spent()
+        seconds, result = timed(function, *arguments)
+        self.clock.append(seconds)
+        self.processor.append(self._spent() - spent)
+        return result
+
+
 def cluster_of(n_workers):
     return LocalCluster(
         n_workers=n_workers,
@@ -72,59 +91,73 @@ def warm_up():
     RTRLRegressor(32, solver="dekf", max_iter=1, random_state=0).fit(X, y)
 
 
+def measure(client, X, y):
+    """Stopwatches of the search on one process, on one worker and on two; here and there agree."""
+    workers = list(client.scheduler_info()["workers"])
+    alone, *on_cluster = watches = [Stopwatch(client) for _ in range(3)]
+    for _ in range(REPEATS):
+        here = alone.time(search, X, y)
+        for n_workers, watch in zip((1, 2), on_cluster):
+            with joblib.parallel_config("dask", client=client, workers=workers[:n_workers]):
+                there = watch.time(search, X, y)
+            assert np.array_equal(scores_of(there), scores_of(here))
+    return watches
+
+
+def empty_task(client):
+    """Seconds that the scheduler takes for a task that does nothing."""
+    futures = client.map(lambda k: k, range(N_EMPTY_TASKS), pure=False)
+    return timed(client.gather, futures)[0] / N_EMPTY_TASKS
+
+
+def table(watches):
+    names = ("one process, no cluster", "one worker", "two workers")
+    clock = np.median(watches[0].clock)
+    rows = [
+        [name]
+        + [f"{np.median(s):.1f} ({max(s):.1f})" for s in (watch.clock, watch.processor)]
+        + [f"{clock / np.median(watch.clock):.2f}"]
+        for name, watch in zip(names, watches)
+    ]
+    return markdown(["", "seconds", "processor's seconds", "times faster"], rows)
+
+
+def extrapolation(once, task, fit):
+    rows = [
+        [workers, f"{total:.0f}", f"{1000 * fit / total:.1f}"]
+        for workers in (1, 2, 4, 8, 16, 64, 256)
+        for total in [once + 1000 * task + np.ceil(1000 / workers) * fit]
+    ]
+    return markdown(["workers", "seconds", "times faster"], rows)
+
+
 def main():
     X, y = make_narma(N_ROWS, random_state=0)
     warm_up()
-    seconds = {"one process, no cluster": []}
-    _, here = timed(search, X, y)
     start, cluster = timed(cluster_of, 2)
     with cluster, Client(cluster) as client:
-        workers = list(client.scheduler_info()["workers"])
         load = max(client.run(lambda: timed(warm_up)[0]).values())
-        began = time.perf_counter()
-        client.gather(client.map(lambda k: k, range(N_EMPTY_TASKS), pure=False))
-        task = (time.perf_counter() - began) / N_EMPTY_TASKS
-        for _ in range(REPEATS):
-            elapsed, found = timed(search, X, y)
-            seconds["one process, no cluster"].append(elapsed)
-            for n_workers in (1, 2):
-                with joblib.parallel_config("dask", client=client, workers=workers[:n_workers]):
-                    elapsed, found = timed(search, X, y)
-                assert np.array_equal(scores_of(found), scores_of(here))
-                seconds.setdefault("one worker" if n_workers == 1 else "two workers", []).append(
-                    elapsed
-                )
-    alone = np.median(seconds["one process, no cluster"])
-    fit = alone / N_FITS
-    rows = [
-        [name, f"{np.median(s):.1f} ({max(s):.1f})", f"{alone / np.median(s):.2f}"]
-        for name, s in seconds.items()
-    ]
-    extrapolation = [
-        [workers, f"{total:.0f}", f"{1000 * fit / total:.1f}"]
-        for workers in (1, 2, 4, 8, 16, 64, 256)
-        for total in [start + load + 1000 * task + np.ceil(1000 / workers) * fit]
-    ]
+        task = empty_task(client)
+        watches = measure(client, X, y)
+    fit = np.median(watches[0].processor) / N_FITS
     fitted = RTRLRegressor(32, solver="dekf", max_iter=1, random_state=0).fit(X[:50], y[:50])
-    print(
-        PAGE.format(
-            fits=N_FITS,
-            candidates=N_CANDIDATES,
-            folds=N_FOLDS,
-            rows=N_ROWS,
-            fit=fit,
-            repeats=REPEATS,
-            cores=os.cpu_count(),
-            load_average=os.getloadavg()[1],
-            table=markdown(["", "seconds", "times faster"], rows),
-            start=start,
-            load=load,
-            task=1000 * task,
-            bytes=len(pickle.dumps(fitted)) / 1000,
-            extrapolation=markdown(["workers", "seconds", "times faster"], extrapolation),
-        ),
-        end="",
+    page = PAGE.format(
+        fits=N_FITS,
+        candidates=N_CANDIDATES,
+        folds=N_FOLDS,
+        rows=N_ROWS,
+        fit=fit,
+        repeats=REPEATS,
+        cores=os.cpu_count(),
+        load_average=os.getloadavg()[1],
+        table=table(watches),
+        start=start,
+        load=load,
+        task=1000 * task,
+        bytes=len(pickle.dumps(fitted)) / 1000,
+        extrapolation=extrapolation(start + load, task, fit),
     )
+    print(page, end="")
 
 
 if __name__ == "__main__":
