@@ -36,7 +36,7 @@ _PAPER_CENTRE, _PAPER_UNIT, _PAPER_LIMIT = 1 / 2, 1 / 6, 1 / 2
 # The gains and the decay that learning starts from. Of ten seeds none ends in a poor optimum in
 # recall or switching regression; with a gain of 1 two of eight do, with a decay of .9 recall is
 # worse by half.
-_FIRST_GAIN, _FIRST_DECAY = 0.3, 0.99
+_FIRST_GAIN, _FIRST_DECAY = 0.1, 0.99
 
 # An update of "adam" or "sgd" sees at most so many sequences; an epoch has at least so many updates
 # as long as there are as many sequences.
@@ -380,16 +380,34 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
             bias_is_fast=self._is_paper,
         )
         self._goes_forward = self.gradient == "forward"
+        self._stream = {
+            "solver": fast_weight.SGD if self.solver == "sgd" else fast_weight.ADAM,
+            "learning_rate": self.learning_rate_init,
+            "clip": _LONGEST_GRADIENT,
+            "update_interval": self.update_interval,
+        }
         self._memory = None  # of the stream, until its first row
         n, q = self._weights.shape
         return np.zeros(n + n * q)
 
+    def _new_memory(self):
+        """What a stream needs: sensitivities, the optimizer's moments, the last good weights."""
+        n, q = self._weights.shape
+        return (
+            fast_weight.new_sensitivities(n, q, not self._is_paper),
+            fast_weight.new_optimizer(n, q, not self._is_paper, **self._stream),
+            fast_weight.new_guard(self._weights, self.gains_),
+        )
+
     def _weights_replaced(self):
         if self._memory is not None:
-            fast_weight.trust(self._memory, self._weights, self.gains_)
+            fast_weight.trust(self._memory[-1], self._weights, self.gains_)
 
     def _learn(self, X, Y, starts):
-        raise NotImplementedError
+        if self._memory is None:
+            self._memory = self._new_memory()
+        learned = self._weights, self.gains_, self.state_
+        return fast_weight.learn(self._net, *self._memory, *learned, X, Y, starts)
 
     def _run(self, X, starts, state):
         out = np.empty((len(X), self._net.n_outputs))
@@ -398,7 +416,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     def _forget(self):
         if self._memory is not None:
-            fast_weight.forget(self._memory)
+            fast_weight.forget(self._memory[0])
 
     def _memory_needed(self, n_features, n_outputs):
         n = n_outputs + self.n_hidden
@@ -426,11 +444,12 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     def _descend(self, sequences, epochs):
         step = _Adam() if self.solver == "adam" else np.asarray
+        n_batches = len(sequences) if self.solver == "sgd" else sequences.n_batches
         while epochs.begin():
             exploded = False
-            for batch in sequences.batches():
-                _, gradient = self._mean_gradient(sequences, batch)
-                length = np.sqrt(np.sum(gradient**2))
+            for batch in sequences.batches(n_batches):
+                _, gradient, n_known = self._gradient(sequences, batch)
+                length = np.sqrt(np.sum(gradient**2)) / n_known
                 exploded = not np.isfinite(length)
                 if exploded:
                     break
@@ -443,10 +462,10 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
         def objective(parameters):
             self._set_parameters(parameters)
-            loss, gradient = self._mean_gradient(sequences, slice(None))
+            loss, gradient, n_known = self._gradient(sequences, slice(None))
             if not np.isfinite(loss + np.sum(gradient)):
                 return _WALL, np.zeros_like(gradient)
-            return loss, gradient
+            return loss / n_known, gradient / n_known
 
         def after_iteration(parameters):
             self._set_parameters(parameters)
@@ -466,10 +485,11 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
                 options=options | {"ftol": 0.0, "gtol": 0.0},  # the epochs say when to stop
             )
 
-    def _mean_gradient(self, sequences, which):
+    def _gradient(self, sequences, which):
+        """Loss, gradient by all that is learned, and number of targets of some sequences."""
         network = self._net, self._weights, self.gains_
-        loss, gradient = sequences.mean_gradient(network, which, self._goes_forward)
-        return loss, gradient[: self._weights.size] if self._is_paper else gradient
+        loss, gradient, n_known = sequences.gradient(network, which, self._goes_forward)
+        return loss, gradient[: self._weights.size] if self._is_paper else gradient, n_known
 
     def _parameters(self):
         """All that is learned, in one vector."""
@@ -493,14 +513,18 @@ class _TrainingSequences:
     def __len__(self):
         return len(self.bounds) - 1
 
-    def batches(self):
-        """Consecutive sequences for one update each."""
-        n_batches = max(-(-len(self) // _LARGEST_BATCH), min(len(self), _FEWEST_UPDATES))
+    @property
+    def n_batches(self):
+        """How many updates "adam" makes in an epoch."""
+        return max(-(-len(self) // _LARGEST_BATCH), min(len(self), _FEWEST_UPDATES))
+
+    def batches(self, n_batches):
+        """Slices of consecutive sequences."""
         edges = np.linspace(0, len(self), n_batches + 1).astype(int)
         return [slice(*pair) for pair in zip(edges[:-1], edges[1:])]
 
-    def mean_gradient(self, network, which, goes_forward):
-        """Half the mean squared error over a slice of the sequences, and its gradient.
+    def gradient(self, network, which, goes_forward):
+        """Half the sum of squared errors over a slice of sequences, its gradient, and the targets.
 
         The sums do not depend on how many jobs compute them: blocks and their order are fixed.
         """
@@ -512,8 +536,7 @@ class _TrainingSequences:
             for block in blocks
         )
         n_known = max(np.sum(~np.isnan(self.Y[edges[0] : edges[-1]])), 1)
-        loss, gradient = map(sum, zip(*results))
-        return loss / n_known, gradient / n_known
+        return *map(sum, zip(*results)), n_known
 
 
 def _cut(starts, length):

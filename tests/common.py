@@ -59,7 +59,7 @@ ESTIMATORS = {
         3,
         form="paper",
         solver="sgd",
-        learning_rate_init=1.0,
+        learning_rate_init=0.2,
         gradient="forward",
         sequence_length=10,
         update_interval=1,

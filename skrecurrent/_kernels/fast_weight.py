@@ -27,6 +27,20 @@ _FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
 TANH, LOGISTIC = range(2)
 
+SGD, ADAM = range(2)
+
+# Adam: the constants of Kingma & Ba (2015), as in scikit-learn's MLPRegressor.
+_ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
+
+# The logit of lambda is kept between these, that is lambda between .05 and .9975: beyond, its
+# gradient vanishes, and fast changes would be kept for ever.
+DECAY_LOGITS = (-3.0, 6.0)
+
+# A prediction this many times the largest target is an explosion. Weights are good once the
+# predictions of the next n learned rows have kept below the second limit; a net that learns stays
+# below 3.
+_EXPLODED, _GOOD = 100.0, 10.0
+
 # Rows of a piece of the reverse gradient, in units of sqrt(T): what counts is that sequences of a few
 # rows are one piece. Measured from 1 to 4, the time does not depend on it.
 _PIECE = 2.0
@@ -167,18 +181,36 @@ def _rest(z, t, D, slot):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def run(net, W, gains, state, X, starts, out):
-    """Run the frozen network over the rows of X; moves ``state`` in place, fills ``out``."""
-    n, q = W.shape
-    z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
-    v, g, cg = np.empty((1, q)), np.empty((1, q)), np.empty(q)
-    decay = _decay(gains)
+def _load(net, state, z, t, D):
+    """The state into slot 0."""
+    n, q = D.shape[1:]
     slope = 0.5 if net.activation == LOGISTIC else 1.0
     for i in range(n):
         z[i] = slope * state[i]
         for j in range(q):
             D[0, i, j] = state[n + i * q + j]
     _tanh(z, t, np.int64(0), n)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _save(net, z, D, slot, state):
+    """A slot into the state."""
+    n, q = D.shape[1:]
+    slope = 0.5 if net.activation == LOGISTIC else 1.0
+    for i in range(n):
+        state[i] = z[slot * n + i] / slope
+        for j in range(q):
+            state[n + i * q + j] = D[slot, i, j]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def run(net, W, gains, state, X, starts, out):
+    """Run the frozen network over the rows of X; moves ``state`` in place, fills ``out``."""
+    n, q = W.shape
+    z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
+    v, g, cg = np.empty((1, q)), np.empty((1, q)), np.empty(q)
+    decay = _decay(gains)
+    _load(net, state, z, t, D)
     before, after = np.int64(0), np.int64(1)
     for k in range(len(X)):
         if starts[k]:
@@ -187,10 +219,7 @@ def run(net, W, gains, state, X, starts, out):
         for o in range(net.n_outputs):
             out[k, o] = _prediction(net, n, z, t, after, o)
         before, after = after, before
-    for i in range(n):
-        state[i] = z[before * n + i] / slope
-        for j in range(q):
-            state[n + i * q + j] = D[before, i, j]
+    _save(net, z, D, before, state)
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
@@ -504,3 +533,235 @@ def gradient_forward(net, W, gains, X, Y, starts, G, G_gains, n_threads=1):
     G.flat = sums[: G.size]
     G_gains[:] = sums[G.size : n_wanted]
     return losses[0]
+
+
+# ------------------------------------------------------- streaming
+
+
+class Sensitivities(NamedTuple):
+    """What the forward gradient carries along a stream, LANES parameters in each block."""
+
+    Q: np.ndarray  # (blocks, n, q, LANES)
+    p: np.ndarray  # (blocks, n, LANES)
+    sums: np.ndarray  # (blocks LANES,) the gradient since the last update
+    counts: np.ndarray  # (1,) int, learned rows since then
+
+
+class FastOptimizer(NamedTuple):
+    """The rule by which the gradient of an interval changes W and gains, and its memory."""
+
+    solver: int
+    learning_rate: float
+    clip: float  # largest norm of the gradient per learned row; infinite: any
+    update_interval: int  # learned rows from one update to the next
+    first_moment: np.ndarray  # (learned parameters,) Adam
+    second_moment: np.ndarray  # (learned parameters,) Adam
+    steps: np.ndarray  # (1,) int, Adam's step count
+
+
+class FastGuard(NamedTuple):
+    """The last weights that are known to be good, to return to when learning explodes."""
+
+    good: np.ndarray  # (n q + n + q + 1,) W and gains
+    candidate: np.ndarray  # the same, good if the rows after them go well
+    limits: np.ndarray  # (3,): largest |target|, largest |prediction| since, learned rows since
+
+
+def new_sensitivities(n, q, learns_gains):
+    """Zero sensitivities of all weights, and of the gains if they are to be learned."""
+    n_blocks = -(-_n_learned(n, q, learns_gains) // LANES)
+    return Sensitivities(
+        Q=np.zeros((n_blocks, n, q, LANES)),
+        p=np.zeros((n_blocks, n, LANES)),
+        sums=np.zeros(n_blocks * LANES),
+        counts=np.zeros(1, dtype=np.int64),
+    )
+
+
+def new_optimizer(n, q, learns_gains, *, solver, learning_rate, clip, update_interval):
+    """An optimizer that has not made a step."""
+    n_learned = _n_learned(n, q, learns_gains)
+    return FastOptimizer(
+        solver=int(solver),
+        learning_rate=float(learning_rate),
+        clip=float(clip),
+        update_interval=int(update_interval),
+        first_moment=np.zeros(n_learned),
+        second_moment=np.zeros(n_learned),
+        steps=np.zeros(1, dtype=np.int64),
+    )
+
+
+def _n_learned(n, q, learns_gains):
+    return n * q + (n + q + 1 if learns_gains else 0)
+
+
+def new_guard(W, gains):
+    """A guard that trusts the weights and gains given."""
+    size = W.size + gains.size
+    guard = FastGuard(np.empty(size), np.empty(size), np.empty(3))
+    trust(guard, W, gains)
+    return guard
+
+
+def trust(guard, W, gains):
+    """Weights that did not come from learning are good, whatever they predict."""
+    guard.good[: W.size] = W.flat
+    guard.good[W.size :] = gains
+    guard.candidate[:] = guard.good
+    guard.limits[:] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def forget(sensitivities):
+    """Zero sensitivities: the state stays, what it owes to the weights is forgotten.
+
+    The gradient of rows that wait for the next update stays.
+    """
+    sensitivities.Q[:] = 0.0
+    sensitivities.p[:] = 0.0
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _update(optimizer, W, gains, sums, n_rows):
+    """One step along the gradient of ``n_rows`` learned rows; False if that is not finite.
+
+    Only W is changed, for the current weights are W + D and so move with it.
+    """
+    solver, rate, clip, _, first, second, steps = optimizer
+    n_learned = len(first)
+    norm = 0.0
+    for i in range(n_learned):
+        norm += sums[i] * sums[i]
+    norm = np.sqrt(norm) / n_rows
+    if not norm < np.inf:
+        return False
+    scale = clip / norm if norm > clip else 1.0
+    w = W.reshape(W.size)
+    steps[0] += 1
+    if solver == ADAM:
+        rate *= np.sqrt(1.0 - _ADAM_DECAY_2 ** steps[0]) / (1.0 - _ADAM_DECAY_1 ** steps[0])
+    for i in range(n_learned):
+        change = scale * sums[i]
+        if solver == ADAM:
+            first[i] += (1.0 - _ADAM_DECAY_1) * (change - first[i])
+            second[i] += (1.0 - _ADAM_DECAY_2) * (change * change - second[i])
+            change = first[i] / (np.sqrt(second[i]) + _ADAM_EPSILON)
+        if i < len(w):
+            w[i] -= rate * change
+        else:
+            gains[i - len(w)] -= rate * change
+    if n_learned > len(w):
+        low, high = DECAY_LOGITS
+        gains[-1] = min(max(gains[-1], low), high)
+    return True
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
+    """Whether predictions or learned weights have exploded; keeps account of the largest.
+
+    Both the prediction and the potential that the changed weights would have had instead.
+    """
+    limits = guard.limits
+    n, q = W.shape
+    size = total = 0.0
+    first = limits[0] == 0.0
+    limits[0] = max(limits[0], 1.0)
+    for o in range(net.n_outputs):
+        size = max(size, abs(_prediction(net, n, z, t, after, o)))
+        if not np.isnan(Y[k, o]):
+            limits[0] = max(limits[0], abs(Y[k, o]))
+    if first:  # predicted by weights that nothing was learned into yet
+        limits[0] = max(limits[0], size)
+    if net.predicts_potential:
+        for o in range(net.n_outputs):
+            changed = 0.0
+            for j in range(q):
+                changed += (W[o, j] + D[before, o, j]) * v[0, j]
+            size = max(size, abs(changed))
+    for i in range(n):
+        for j in range(q):
+            total += abs(W[i, j])
+    limits[1] = max(limits[1], size)
+    # written so that NaN, which compares false with everything, counts as exploded
+    return not (total < np.inf and size <= _EXPLODED * limits[0])
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _remember(guard, W, gains):
+    """Once in a while: the candidate has proved good, or not; W and gains are the next."""
+    good, candidate, limits = guard
+    if limits[1] <= _GOOD * limits[0]:
+        good[:] = candidate
+    candidate[: W.size] = W.reshape(W.size)
+    candidate[W.size :] = gains
+    limits[1] = limits[2] = 0.0
+
+
+@njit(cache=True, nogil=True)
+def _recover(sensitivities, optimizer, guard, W, gains):
+    """Back to the last good weights, with the optimizer as it was at the start."""
+    W.reshape(W.size)[:] = guard.good[: W.size]
+    gains[:] = guard.good[W.size :]
+    guard.candidate[:] = guard.good
+    guard.limits[1:] = 0.0
+    optimizer.first_moment[:] = 0.0
+    optimizer.second_moment[:] = 0.0
+    optimizer.steps[0] = 0
+    forget(sensitivities)
+    sensitivities.sums[:] = 0.0
+    sensitivities.counts[0] = 0
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def learn(net, sensitivities, optimizer, guard, W, gains, state, X, Y, starts):
+    """Learn the rows of X, Y one after another by eqs. (6)-(11), everything in place.
+
+    After every ``update_interval`` learned rows w(1) and with it the current weights are changed;
+    p and q are kept. A row with ``starts[k]`` begins a new sequence at rest. Returns how often
+    learning exploded and was set back.
+    """
+    # Taken out of their tuples once: every access inside the loop would count references.
+    Q, p, sums, counts = sensitivities
+    limits, update_interval = guard.limits, optimizer.update_interval
+    n, q = W.shape
+    z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
+    v, g, cg, errors = np.empty((1, q)), np.empty((1, q)), np.empty(q), np.empty(net.n_outputs)
+    scratch = np.empty((n + 1, LANES))
+    _load(net, state, z, t, D)
+    before, after = np.int64(0), np.int64(1)
+    explosions = 0
+    for k in range(len(X)):
+        if starts[k]:
+            _rest(z, t, D, before)
+            Q[:] = 0.0
+            p[:] = 0.0
+        decay = _decay(gains)
+        _step(net, W, gains, decay, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
+        learned = _errors(net, n, z, t, after, Y, k, errors)
+        for block in range(len(Q)):
+            _carry(
+                net, W, gains, decay, t, D, before, after, v, g, errors, block * LANES, Q[block],
+                p[block], scratch, sums,
+            )  # fmt: skip
+        if learned:
+            counts[0] += 1
+            sound = True
+            if counts[0] == update_interval:
+                sound = _update(optimizer, W, gains, sums, counts[0])
+                sums[:] = 0.0
+                counts[0] = 0
+            if not sound or _exploded(
+                net, guard, W, gains, z, t, D, before, after, v, Y, k
+            ):
+                _recover(sensitivities, optimizer, guard, W, gains)
+                _rest(z, t, D, after)
+                explosions += 1
+            else:
+                limits[2] += 1
+                if limits[2] == n:
+                    _remember(guard, W, gains)
+        before, after = after, before
+    _save(net, z, D, before, state)
+    return explosions
