@@ -80,11 +80,10 @@ for task, (make, params, n_sequences, n_hidden) in TASKS.items():
 # %%
 # Constant weights learn nothing in either task, however many there are.
 #
-# What happens inside a sequence? The weights w(k) are the initial ones, ``weights_``, plus what
-# ``state_`` holds after its first n entries. Here are those from the eight key inputs to the output
-# unit, while the network of the first task goes through one sequence. A weight leaves its initial
-# value in the row in which its key is shown, upwards or downwards by the value shown with it, and
-# stays there until it is asked for.
+# What happens inside a sequence? Here are the weights from the eight key inputs to the output unit,
+# while the network of the first task goes through one sequence. A weight leaves its initial value
+# in the row in which its key is shown, upwards or downwards by the value shown with it, and stays
+# there until it is asked for.
 
 model = fitted["recall, one-hot keys", "fast weights"]
 X, y, _ = make_associative_recall(1, random_state=2000)
@@ -93,7 +92,7 @@ model.reset_state()
 history = [model.weights_[0]]
 for row in X:
     model.advance(row[None])
-    history.append(model.weights_[0] + model.state_[n:].reshape(model.weights_.shape)[0])
+    history.append(model.fast_weights_[0])
 weights_of_keys = np.array(history)[:, n : n + 8]
 
 stored = weights_of_keys[8] - weights_of_keys[0]

@@ -368,7 +368,7 @@ class APRLRegressor(BaseRecurrentRegressor):
         aprl.trust(self._memory[1], self._weights)
 
     def _learn(self, X, Y, starts):
-        rest = (*self._memory, self._weights, self.state_, X, Y, starts)
+        rest = (*self._memory, self._weights, self._state, X, Y, starts)
         if not self._batch_rows:
             return aprl.learn(self._net, self._rule, *rest)
         eta, regularization = self._rule.eta, self._rule.regularization
@@ -400,7 +400,7 @@ class APRLRegressor(BaseRecurrentRegressor):
         while epochs.begin():
             if guarded:
                 epochs.restore_best()
-            self.state_[:] = 0.0
+            self._state[:] = 0.0
             with self._rule_of_epoch(self.n_iter_, regularization):
                 self._memory = self._new_memory()
                 explosions = self._learn_in_pieces(X, Y, starts)

@@ -10,9 +10,10 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
 ``_build(n_features, n_outputs)``
     everything else a new network needs, from the constructor's parameters, which are not read again
     until the next ``fit``; what learning changes goes into ``_memory``. Returns the rest state, an
-    array of zeros: states are measured from rest.
+    array of zeros: states are measured from rest. Its first n entries are `state_`; an estimator
+    that predicts with more than one copy of the network adds theirs.
 ``_learn(X, Y, starts)``
-    learn rows one after another, changing ``_weights``, ``state_`` and the learning rule's own
+    learn rows one after another, changing ``_weights``, ``_state`` and the learning rule's own
     memory in place; a row with ``starts[k]`` begins a new sequence. Cutting a call in two must not
     change a bit. Returns how often learning exploded and was set back.
 ``_run(X, starts, state)``
@@ -123,12 +124,12 @@ class BaseRecurrentRegressor(
     @abstractmethod
     def _memory_needed(self, n_features, n_outputs): ...
 
-    def _optimize(self, X, Y, starts, epochs):
+    def _optimize(self, X, Y, starts, epochs, **how):
         """Repeat passes over the rows, each from the rest state, until the epochs say stop."""
         while epochs.begin():
-            self.state_[:] = 0.0
+            self._state[:] = 0.0
             self._forget()
-            epochs.end(explosions=self._learn_in_pieces(X, Y, starts))
+            epochs.end(explosions=self._learn_in_pieces(X, Y, starts, **how))
 
     def _findings(self, epochs):
         return {}
@@ -220,8 +221,8 @@ class BaseRecurrentRegressor(
             warnings.warn("Training interrupted by user.", stacklevel=5)
             epochs.judge()  # the unfinished epoch may be the best
         finally:
-            vars(self).update(self._findings(epochs))
             epochs.restore_best()
+            vars(self).update(self._findings(epochs))
             self._forget()
         if epochs.exploded:
             warnings.warn(
@@ -325,8 +326,8 @@ class BaseRecurrentRegressor(
         scaling.absorb(self._statistics[1], targets, scaling.FREEZE_AFTER, scaled_targets)
         return self._learn(scaled_rows, scaled_targets, starts)
 
-    def _learn_in_pieces(self, X, Y, starts):
-        return sum(self._learn(X[p], Y[p], starts[p]) for p in _pieces(len(X)))
+    def _learn_in_pieces(self, X, Y, starts, **how):
+        return sum(self._learn(X[p], Y[p], starts[p], **how) for p in _pieces(len(X)))
 
     def _check_size(self, given, continues=False):
         """Whether the network fits in memory and, if it continues, has the weights it had."""
@@ -351,12 +352,12 @@ class BaseRecurrentRegressor(
         self._target_ndim = given.target_ndim
         self._stateful = self.stateful
         if continues:
-            self.state_ = self._build(n_features, n_outputs)
+            self._state = self._build(n_features, n_outputs)
             return
         random_state = check_random_state(self.random_state)
         with one_blas_thread:
             self._weights = self._initial_weights(n_features, n_outputs, random_state)
-        self.state_ = self._build(n_features, n_outputs)
+        self._state = self._build(n_features, n_outputs)
         self.n_outputs_ = n_outputs
         self.t_ = 0
         self._last_id = _NO_ID
@@ -413,7 +414,7 @@ class BaseRecurrentRegressor(
             rows, starts = X, self._continuing(len(X))
         else:
             rows, starts, dtype = self._check_rows(X, sequence_id)
-        predictions = self._predict_rows(rows, starts, self.state_.copy())
+        predictions = self._predict_rows(rows, starts, self._state.copy())
         if self._target_ndim == 1:
             predictions = predictions[:, 0]
         return predictions if dtype == _FLOAT64 else predictions.astype(dtype)
@@ -530,7 +531,7 @@ class BaseRecurrentRegressor(
         array([0., 0., 0., 0., 0., 0.])
         """
         check_is_fitted(self)
-        self.state_[:] = 0.0
+        self._state[:] = 0.0
         self._forget()
         self._last_id = _NO_ID
         return self
@@ -579,7 +580,7 @@ class BaseRecurrentRegressor(
                 f"outputs; got n_features={self.n_features_in_} and n_outputs={self.n_outputs_}."
             )
         rows, starts, dtype = self._check_rows(X, None)
-        state = self.state_.copy()
+        state = self._state.copy()
         forecasts = np.empty((n_steps, self.n_outputs_))
         row = self._predict_rows(rows, starts, state)[-1:]
         forecasts[0] = row[0]
@@ -587,6 +588,11 @@ class BaseRecurrentRegressor(
             row = self._predict_rows(row, starts[:1], state)
             forecasts[k] = row[0]
         return (forecasts[:, 0] if self._target_ndim == 1 else forecasts).astype(dtype)
+
+    @property
+    def state_(self):
+        """State of shape (n,) after the last row that was fitted or learned, zero at rest."""
+        return self._state[: len(self._weights)]
 
     @property
     def weights_(self):
@@ -640,7 +646,7 @@ class BaseRecurrentRegressor(
 
     def _snapshot(self):
         """Copies of what later training will change, for the copy that callbacks are given."""
-        names = (*self._learned, "state_", "loss_curve_", "validation_scores_", "_memory")
+        names = (*self._learned, "_state", "loss_curve_", "validation_scores_", "_memory")
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
     # ------------------------------------------------------------------ validation

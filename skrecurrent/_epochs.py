@@ -74,16 +74,21 @@ class Epochs:
         return improved
 
     def judge_by(self, rows):
-        """From now on the best weights are those with the least error on these rows."""
-        self._judged, self.best, self.best_criterion = rows, None, np.inf
-        self._without_improvement = 0
+        """From now on the best weights are those with the least error on these rows.
+
+        The first rows of a sequence do not count, unless no others have a target.
+        """
+        counts = ~in_washout(self.starts)
+        counts[: rows.start or 0], counts[rows.stop :] = False, False
+        self._judged = counts if np.isfinite(self.Y[counts]).any() else rows
+        self.best, self.best_criterion, self._without_improvement = None, np.inf, 0
         self.judge()
 
     def judge(self):
         """Run the frozen network over all rows; returns whether it improved by ``tol``."""
         estimator = self.estimator
-        estimator.state_[:] = 0.0
-        predictions = estimator._run_in_pieces(self.X, self.starts, estimator.state_)
+        estimator._state[:] = 0.0
+        predictions = estimator._run_in_pieces(self.X, self.starts, estimator._state)
         estimator.loss_ = _half_mean_square(predictions[: self.split] - self.Y[: self.split])
         judged, targets = predictions[self._judged], self.Y[self._judged]
         self.criterion = criterion = _half_mean_square(judged - targets)
@@ -91,7 +96,7 @@ class Epochs:
             self.validation_score = r2_of_known(targets, judged)
         improved = criterion < self.best_criterion * (1 - estimator.tol)
         if criterion < self.best_criterion or self.best is None:
-            names = (*estimator._learned, "state_")
+            names = (*estimator._learned, "_state")
             self.best = {name: getattr(estimator, name).copy() for name in names}
             self.best_criterion = criterion
             estimator.best_loss_ = estimator.loss_

@@ -181,9 +181,11 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         r (n), c (q) and the logit of the decay d: -log(1 / d - 1). Ones and infinity in the paper's
         form.
 
-    state_ : ndarray of shape (n + n * q,)
-        net (n) after the last row that was fitted or learned, then w(k) - w(1) row by row; zero at
-        rest.
+    fast_weights_ : ndarray of shape (n, n + n_features + 1)
+        The weights w(k) after the last row that was fitted or learned, `weights_` at rest.
+
+    state_ : ndarray of shape (n,)
+        net after the last row that was fitted or learned, zero at rest.
 
     n_iter_ : int
         Number of epochs of ``fit``.
@@ -336,6 +338,12 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
                     f"some of {allowed}. Got {name!r}: {choice!r} instead."
                 )
 
+    @property
+    def fast_weights_(self):
+        """The weights as they now are, of the shape of ``weights_``."""
+        n = len(self._weights)
+        return self._weights + self._state[n:].reshape(self._weights.shape)
+
     # ------------------------------------------------------------------ hooks
 
     @property
@@ -406,7 +414,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     def _learn(self, X, Y, starts):
         if self._memory is None:
             self._memory = self._new_memory()
-        learned = self._weights, self.gains_, self.state_
+        learned = self._weights, self.gains_, self._state
         return fast_weight.learn(self._net, *self._memory, *learned, X, Y, starts)
 
     def _run(self, X, starts, state):

@@ -29,6 +29,9 @@ _GROUPS, _GROUP_ROWS = 8, 500
 _HIDDEN_VARIANCE, _CAUTION = 0.03, 10.0
 _DECAY_FALLS, _LOWEST_DECAY = 0.5, 1e-15
 
+# Decays that ridge regression tries, in units of the largest eigenvalue of A'A.
+_DECAYS = np.logspace(-14, 2, 65)
+
 # The errors of a sequence's first rows, when the network has just left its rest state, are made
 # smaller by this factor. They cannot be predicted well, and should not govern the fit; if they did
 # not count at all the network would run wild there.
@@ -122,8 +125,9 @@ class LeastSquares:
         n_outputs = self.net.n_outputs
         features = self.features(self.at(weights))
         decays, noises = np.empty(n_outputs), np.empty(n_outputs)
-        for o, rows in enumerate(self.counted.T):
-            solved = bayesian_ridge(features[rows], self.Y[rows, o])
+        for o, (known, scale) in enumerate(zip(~np.isnan(self.Y).T, self.scales.T)):
+            A, y = features[known] * scale[known, None], self.Y[known, o] * scale[known]
+            solved = bayesian_ridge(A, y, self.counted[:, o].sum())
             weights[o, n_outputs:], decays[o], noises[o] = solved
         return weights, decays, noises
 
@@ -138,26 +142,27 @@ def _groups(starts):
     return [slice(a, b) for a, b in zip(cuts, [*cuts[1:], len(starts)])]
 
 
-def bayesian_ridge(A, y):
+def bayesian_ridge(A, y, n_rows):
     """Ridge regression whose decay is the most probable one: weights, decay, noise variance.
 
-    MacKay, "Bayesian interpolation", Neural Computation 4(3), 415-447, 1992: with g the number of
-    well determined weights, decay = g noise / |w|^2 and noise = |y - A w|^2 / (n - g).
+    ``n_rows`` is how many rows count in full. MacKay, "Bayesian interpolation", Neural Computation
+    4(3), 415-447, 1992. Decays are tried one by one, since there can be several maxima: on
+    Roessler's system his iteration ended in the one where all weights are zero.
     """
     eigenvalues, V = np.linalg.eigh(A.T @ A)
     eigenvalues = np.maximum(eigenvalues, 0.0)
     b, total = V.T @ (A.T @ y), float(y @ y)
-    lowest = max(_LOWEST_DECAY * total, np.finfo(float).tiny)
-    decay = 1e-3 * max(eigenvalues[-1], lowest)
-    for _ in range(100):
-        w = b / (eigenvalues + decay)
-        determined = np.sum(eigenvalues / (eigenvalues + decay))
-        residual = max(total - 2 * w @ b + np.sum(eigenvalues * w**2), lowest)
-        noise = residual / max(len(y) - determined, 1.0)
-        before, decay = decay, max(determined * noise / max(w @ w, lowest), lowest)
-        if abs(decay - before) <= 1e-3 * before:
-            break
-    return V @ (b / (eigenvalues + decay)), decay, noise
+    tiny = np.finfo(float).tiny
+    decays = max(eigenvalues.max(initial=0.0), tiny / _DECAYS[0]) * _DECAYS[:, None]
+    weights = b / (eigenvalues + decays)
+    residuals = total - np.sum(weights * (2.0 * b - eigenvalues * weights), axis=1)
+    residuals = np.maximum(residuals, max(_LOWEST_DECAY * total, tiny))
+    penalised = residuals + decays[:, 0] * np.sum(weights**2, axis=1)
+    doubted = np.sum(np.log1p(eigenvalues / decays), axis=1)
+    best = np.argmin(n_rows * np.log(penalised) + doubted)
+    determined = np.sum(eigenvalues / (eigenvalues + decays[best]))
+    noise = residuals[best] / max(n_rows - determined, 1.0)
+    return V @ weights[best], decays[best, 0], noise
 
 
 def least_squares_size(n, q, n_outputs):

@@ -16,7 +16,8 @@ from skrecurrent._levenberg_marquardt import (
 )
 from skrecurrent._threads import one_blas_thread
 
-# What each solver does with the gradient of a row in a stream.
+# What each solver does with the gradient of a row in a pass of ``fit``. Streams follow the same
+# rule, but for the first two, which have the streaming learner.
 _RULES = {
     "auto": rtrl.DEKF,
     "lm": rtrl.DEKF,
@@ -24,6 +25,7 @@ _RULES = {
     "sgd": rtrl.SGD,
     "adam": rtrl.ADAM,
 }
+_STREAM_SOLVERS = ("auto", "lm")
 
 # "auto" leaves Levenberg-Marquardt where one iteration takes more operations than this, about a
 # second; its passes of the Kalman filter are then at most so many.
@@ -267,7 +269,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         dt=1.0,
         output_dt=None,
         spectral_radius=0.9,
-        max_iter=200,
+        max_iter=150,
         tol=1e-4,
         n_iter_no_change=10,
         early_stopping=False,
@@ -321,19 +323,28 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         if self.output_dt is not None:
             dt[:n_outputs] = self.output_dt
         self._net = rtrl.Net(dt, n_outputs, self.update_order == "hidden-first")
+        if self.solver in _STREAM_SOLVERS:
+            rule = rtrl.new_bank(n, q, n_outputs, self.train_hidden)
+            state = np.zeros(rule.copy_share.shape[1] * n)
+        else:
+            rule, state = self._new_optimizer(q, n_outputs), np.zeros(n)
         self._memory = (
             rtrl.new_block(n, q, n_outputs, rtrl.block_length(n), self.train_hidden),
-            self._new_optimizer(n if self.train_hidden else n_outputs, q, n_outputs),
+            rule,
             rtrl.Guard(np.empty((n, q)), np.empty((n, q)), np.empty(3)),
         )
-        self._curvature = None
         self._weights_replaced()
-        return np.zeros(n)
+        return state
 
     def _weights_replaced(self):
-        rtrl.trust(self._memory[2], self._weights)
+        _, rule, guard = self._memory
+        rtrl.trust(guard, self._weights)
+        self._curvature = None
+        if isinstance(rule, rtrl.Bank):
+            rule.begun[0] = False
 
-    def _new_optimizer(self, n_rows, q, n_outputs):
+    def _new_optimizer(self, q, n_outputs):
+        n_rows = len(self._weights) if self.train_hidden else n_outputs
         used = {name: np.zeros((0, 0)) for name in ("velocity", "second_moment", "prior")}
         covariance = np.zeros((0, 0, 0))
         rule = _RULES[self.solver]
@@ -356,26 +367,48 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             **used,
         )
 
-    def _learn(self, X, Y, starts):
-        arguments = (self._net, *self._memory, self._weights, self.state_, X, Y, starts)
-        block = self._memory[0]
-        ends_a_block = block.position[0] + len(X) >= len(block.J)
-        if len(self._weights) < _THREADED_UNITS or not ends_a_block:
-            return rtrl.learn(*arguments)
+    def _learn(self, X, Y, starts, rule=None):
+        block, stream_rule, guard = self._memory
+        rule = rule or stream_rule
+        learn = rtrl.learn
+        if isinstance(rule, rtrl.Bank):
+            learn = rtrl.stream
+            if not rule.begun[0]:
+                self._begin_stream(rule)
+        n = len(self._weights)
+        state = self._state if learn is rtrl.stream else self.state_
+        arguments = (self._net, block, rule, guard, self._weights, state, X, Y, starts)
+        ends_a_block = 0 < len(block.J) <= block.position[0] + len(X)
+        if n < _THREADED_UNITS or not ends_a_block:
+            return learn(*arguments)
         with one_blas_thread:
-            return rtrl.learn(*arguments)
+            return learn(*arguments)
+
+    def _begin_stream(self, bank):
+        """Filters, and a frozen copy, for the weights and the state as they now are."""
+        rtrl.restart(bank, self._weights)
+        if self._curvature is not None:
+            rtrl.resume(bank, *self._curvature)
+            self._curvature = None
+        copies = self._state.reshape(-1, len(self._weights))
+        copies[:] = copies[0]
 
     def _optimize(self, X, Y, starts, epochs):
         """Levenberg-Marquardt, or passes over the rows."""
         if not self._by_least_squares(len(X)):
             if self.solver == "auto":
                 epochs.max_iter = min(epochs.max_iter, _FILTER_PASSES)
-            super()._optimize(X, Y, starts, epochs)
+                rule = self._new_optimizer(self._weights.shape[1], self.n_outputs_)
+            else:
+                rule = self._memory[1]
+            super()._optimize(X, Y, starts, epochs, rule=rule)
             return
-        with one_blas_thread:
+        with one_blas_thread, np.errstate(over="ignore", invalid="ignore"):
             if self.train_hidden:
                 self._descend(X, Y, starts, epochs)
-            elif epochs.begin():
+                return
+            self._judge_by(slice(len(X)), epochs)
+            if epochs.begin():
                 problem = LeastSquares(self._net, X, Y, starts)
                 self._weights[:] = problem.solve_readout(self._weights)[0]
                 epochs.end()
@@ -403,10 +436,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         untaught = not self._weights[: self._net.n_outputs].any()
         descent = (first_descent if untaught else next_descent)(problem(split), self._weights)
         self._weights[:] = descent.point.weights
-        if split == len(X):
-            epochs.judge()
-        else:
-            epochs.judge_by(slice(split, len(X)))
+        self._judge_by(slice(split if split < len(X) else 0, len(X)), epochs)
         self._step_down(descent, epochs)
         if (
             split < len(X)
@@ -414,10 +444,18 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             and epochs.criterion <= _STILL_GOOD * epochs.best_criterion
         ):
             epochs.restore_best()
-            epochs.judge_by(slice(len(X)))
+            self._judge_by(slice(len(X)), epochs)
             again = Descent(problem(len(X)), self._weights.copy(), descent.decay, descent.anchor)
             again.damping = descent.damping
             self._step_down(again, epochs, _LAST_ITERATIONS)
+
+    @staticmethod
+    def _judge_by(rows, epochs):
+        """Judge iterations by these training rows, or by what early stopping holds out."""
+        if epochs.holds_out:
+            epochs.judge()
+        else:
+            epochs.judge_by(rows)
 
     def _step_down(self, descent, epochs, n_iterations=np.inf):
         """Iterations until the epochs say stop."""
@@ -438,8 +476,13 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         return {"_curvature": curvature}
 
     def _run(self, X, starts, state):
+        n, rule = len(self._weights), self._memory[1]
         out = np.empty((len(X), self._net.n_outputs))
-        rtrl.run(self._net, self._weights, state, X, starts, out)
+        rtrl.run(self._net, self._weights, state[:n], X, starts, out)
+        if len(state) > n and rule.begun[0]:
+            other = np.empty_like(out)
+            rtrl.run(self._net, rule.still, state[n:], X, starts, other)
+            out += (other - out) * rule.copy_share[:, 1]
         return out
 
     def _loss_gradient(self, X, Y, starts):
@@ -456,7 +499,10 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         numbers = 6 * n * q  # weights, the best and the last good of them, scratch
         if self.train_hidden:
             numbers += n * q * n + K * n * n + K * (2 * q + n_outputs * n)
-        if _RULES[self.solver] == rtrl.DEKF:
+        if self.solver in _STREAM_SOLVERS:
+            filters = (1 + self.train_hidden) * n_outputs * rtrl.N_FILTERS
+            numbers += (filters + self.train_hidden * self.n_hidden) * q * q
+        elif _RULES[self.solver] == rtrl.DEKF:
             numbers += (n if self.train_hidden else n_outputs) * q * q
         if self.solver == "lm" and self.train_hidden:
             numbers += least_squares_size(n, q, n_outputs)

@@ -19,6 +19,9 @@ ESTIMATORS = {
         max_iter=3,
         random_state=0,
     ),
+    "auto-echo-state": RTRLRegressor(
+        12, train_hidden=False, output_dt=0.8, max_iter=3, random_state=0
+    ),
     "dekf": RTRLRegressor(4, solver="dekf", max_iter=3, random_state=0),
     "sgd": RTRLRegressor(
         3, solver="sgd", learning_rate_init=0.02, momentum=0.5, max_iter=3, random_state=0
@@ -81,7 +84,7 @@ def make_rows(n_rows=120, n_features=2, n_outputs=1, missing=0.0, seed=0):
 
 def assert_same(a, b):
     """Bitwise the same learned network, state and memory."""
-    for name in (*a._learned, "state_"):
+    for name in (*a._learned, "_state"):
         np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
     assert a.t_ == b.t_
 
