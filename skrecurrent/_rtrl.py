@@ -503,8 +503,8 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             return {}
         problem = LeastSquares(self._net, X, Y, starts)
         with one_blas_thread:
-            curvature = problem.curvature(epochs.best["_weights"], only_readout=not self.train_hidden)
-        return {"_curvature": curvature}
+            best = epochs.best["_weights"]
+            return {"_curvature": problem.curvature(best, only_readout=not self.train_hidden)}
 
     def _run(self, X, starts, state):
         n, rule = len(self._weights), self._memory[1]
