@@ -249,8 +249,10 @@ def test_targets_of_the_washout_neither_teach_nor_judge(algorithm):
     """Which epoch is kept would depend on them: with 50 in the first rows any bias looks better."""
     X, y = make_rows(300, 2)
     other = np.r_[np.full(30, 50.0), y[30:]]
-    params = dict(algorithm=algorithm, regularization=EPS, standardize=False, random_state=0)
-    first, second = (APRLRegressor(6, **params).fit(X, targets) for targets in (y, other))
+    params = {"algorithm": algorithm, "regularization": EPS, "standardize": False}
+    first, second = (
+        APRLRegressor(6, random_state=0, **params).fit(X, targets) for targets in (y, other)
+    )
     np.testing.assert_array_equal(first.weights_, second.weights_)
     assert first.weights_[0].any()
 
