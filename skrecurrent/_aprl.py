@@ -27,10 +27,11 @@ _WARM_UP_EPOCHS = 2
 
 # The regularization of ``fit`` and of a stream that nothing was fitted before. ``fit`` can afford
 # little of it because the guard watches: with 1e-8, 1e-6 and 1e-3 the error on Mackey-Glass is
-# .0007, .0008 and .0013, on Roessler x to y .0008, .0010 and .015. A stream has no guard: with less than 1e-3 output feedback makes short and noise-free
-# streams explode (1e-4: 3 of 40 runs of 37 rows; 1e-3: none), with 1e-1 it learns a tenth less of
-# NARMA10. With 1e-6 a constant input drove V^-1, "hidden-first", to an eigenvalue of -8e-8 beside
-# 1e6 within a million rows; at 1e-3 it stays positive definite (docs/soak.md).
+# .0007, .0008 and .0013, on Roessler x to y .0008, .0010 and .015. A stream has no guard: with less
+# than 1e-3 output feedback makes short and noise-free streams explode (1e-4: 3 of 40 runs of 37
+# rows; 1e-3: none), with 1e-1 it learns a tenth less of NARMA10. With 1e-6 a constant input drove
+# V^-1, "hidden-first", to an eigenvalue of -8e-8 beside 1e6 within a million rows; at 1e-3 it stays
+# positive definite (docs/soak.md).
 _FIT_REGULARIZATION, _STREAM_REGULARIZATION = 1e-8, 1e-3
 
 # The guard: what the regularization is multiplied by after an epoch that was worse than the best
@@ -201,7 +202,7 @@ class APRLRegressor(BaseRecurrentRegressor):
     as they were the errors are as small. What is gained over an echo state network [3]_ with the
     same reservoir, no feedback and a ridge readout comes from trained output feedback, epochs and
     the guard. NRMSE, 50 hidden units, 2000 training rows, the median of 5 seeds and the worst
-    (``python -m tests.benchmarks.accuracy``):
+    (``tests.benchmarks.accuracy.aprl_report``):
 
     ====================  ==================  ==================  ==================
     task                  APRLRegressor       output rows only    echo state
