@@ -27,7 +27,8 @@ class Page(HTMLParser):
 
 
 def broken_links(site):
-    pages = {path.resolve(): Page(path) for path in site.rglob("*.html")}
+    paths = (path for path in site.rglob("*.html") if "_static" not in path.parts)
+    pages = {path.resolve(): Page(path) for path in paths}
     for path, page in sorted(pages.items()):
         for link in sorted(page.links):
             parts = urlsplit(link)

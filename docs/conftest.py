@@ -7,6 +7,7 @@ NEEDS = {
     "coming_from/river.md": "river",
     "coming_from/torch.md": "torch",
     "cluster.md": "distributed",
+    "persistence.md": "skops",
 }
 
 collect_ignore = [page for page, module in NEEDS.items() if find_spec(module) is None]

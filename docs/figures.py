@@ -2,7 +2,7 @@
 
 from html import escape
 
-CELL, LEFT, HEIGHT, WIDTH = 25, 24, 62, 480  # of the sequence diagram, in its own units
+CELL, LEFT, HEIGHT, WIDTH = 25, 24, 76, 480  # of the sequence diagram, in its own units
 
 
 def write(directory):
@@ -52,7 +52,7 @@ def _state(line, row, kind):
 
 def _call(line, code, note):
     y = line * HEIGHT
-    return [_text(LEFT - 8, y + 14, code, "code"), _text(LEFT - 8, y + 56, note)]
+    return [_text(LEFT - 8, y + 13, code, "code"), _text(LEFT - 8, y + 57, note)]
 
 
 def sequences():
@@ -61,7 +61,7 @@ def sequences():
     calls = [
         (
             "fit(X[:7], y[:7])",
-            "passes over the rows, each from rest; state_ is the end of the last",
+            "passes from rest; state_ is where the last one ends",
             [(0, 7, "learned")],
             [(0, "rest"), (7, "state")],
         ),
@@ -90,20 +90,20 @@ def sequences():
             [(12, "state"), (16, "copy")],
         ),
         (
-            'partial_fit(X[12:16], y[12:16], sequence_id=["b"] * 4)',
+            "partial_fit(X[12:], y[12:], sequence_id=b)",
             "another id: a new sequence, which starts from rest",
             [(12, 16, "learned")],
             [(12, "rest"), (16, "state")],
         ),
         (
-            'predict(X, sequence_id=["a"] * 12 + ["b"] * 4)',
+            "predict(X, sequence_id=a + b)",
             "with ids every sequence starts from rest, on a copy",
             [(0, 12, "run"), (12, 16, "run")],
             [(0, "rest"), (12, "rest"), (16, "copy")],
         ),
         (
             "reset_state()",
-            "state_ is rest: whatever comes next is a new sequence",
+            "state_ is rest: what comes next is a new sequence",
             [],
             [(16, "rest")],
         ),
@@ -128,12 +128,12 @@ def sequences():
             f'<rect x="{x}" y="{bottom + 8}" width="18" height="14" rx="3" class="{kind}"/>'
         )
         parts.append(_text(x + 24, bottom + 19, label))
-        x += 45 + 6.6 * len(label)
+        x += 38 + 7.6 * len(label)
     x = LEFT + 9
     for kind, label in (("rest", "rest"), ("state", "state_"), ("copy", "a copy, dropped")):
         parts.append(f'<circle cx="{x}" cy="{bottom + 37}" r="6.5" class="{kind}"/>')
         parts.append(_text(x + 15, bottom + 41, label))
-        x += 45 + 6.6 * len(label)
+        x += 34 + 8 * len(label)
     return _svg("What each call does to the state", WIDTH, bottom + 52, parts)
 
 

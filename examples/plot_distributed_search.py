@@ -48,7 +48,7 @@ if __name__ == "__main__":
     print(f"one process:     {time.perf_counter() - began:5.1f} s")
 
     cluster = LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=logging.ERROR
+        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.ERROR
     )
     with cluster, Client(cluster):
         began = time.perf_counter()

@@ -96,5 +96,5 @@ else:
         ylabel="RMS error / standard deviation",
         ylim=(0, None),
     )
-    ax.legend(loc="upper right", framealpha=1)
+    ax.legend(loc="upper left")
     plt.show()

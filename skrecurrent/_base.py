@@ -139,7 +139,7 @@ class BaseRecurrentRegressor(
     @one_at_a_time
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, sequence_id=None):
-        """Fit the network to one series, or to several sequences, by repeated passes.
+        """Fit the network to one series, or to several sequences.
 
         Every sequence starts from the rest state (all zeros). Training starts anew unless
         ``warm_start=True``. The weights kept are those of the best epoch, judged by running the
@@ -405,7 +405,7 @@ class BaseRecurrentRegressor(
         >>> from skrecurrent import RTRLRegressor
         >>> from skrecurrent.datasets import load_elnino
         >>> X, y = load_elnino(return_X_y=True)
-        >>> model = RTRLRegressor(random_state=0).fit(X[:500], y[:500])
+        >>> model = RTRLRegressor(max_iter=20, random_state=0).fit(X[:500], y[:500])
         >>> model.predict(X[500:]).shape
         (231,)
         """
@@ -454,7 +454,7 @@ class BaseRecurrentRegressor(
         >>> from skrecurrent import RTRLRegressor
         >>> from skrecurrent.datasets import load_elnino
         >>> X, y = load_elnino(return_X_y=True)
-        >>> model = RTRLRegressor(random_state=0).fit(X[:500], y[:500])
+        >>> model = RTRLRegressor(max_iter=20, random_state=0).fit(X[:500], y[:500])
         >>> model.score(X[500:], y[500:]) > 0.9
         True
         """
@@ -496,7 +496,7 @@ class BaseRecurrentRegressor(
         >>> from skrecurrent import RTRLRegressor
         >>> from skrecurrent.datasets import load_elnino
         >>> X, y = load_elnino(return_X_y=True)
-        >>> model = RTRLRegressor(random_state=0).fit(X[:400], y[:400])
+        >>> model = RTRLRegressor(max_iter=20, random_state=0).fit(X[:400], y[:400])
         >>> model.advance(X[400:500]).score(X[500:], y[500:]) > 0.9
         True
         """

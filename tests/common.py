@@ -50,10 +50,11 @@ ESTIMATORS = {
         random_state=0,
     ),
     "fast-weight": FastWeightRegressor(3, sequence_length=10, max_iter=3, random_state=0),
-    "fast-weight-lbfgs": FastWeightRegressor(
+    "fast-weight-bounded": FastWeightRegressor(
         4,
-        solver="lbfgs",
         functions={"sigma": "bounded"},
+        solver="sgd",
+        sequence_length=10,
         update_interval=3,
         max_iter=3,
         random_state=0,
@@ -61,8 +62,7 @@ ESTIMATORS = {
     "fast-weight-paper": FastWeightRegressor(
         3,
         form="paper",
-        solver="sgd",
-        learning_rate_init=0.2,
+        solver="lbfgs",
         gradient="forward",
         sequence_length=10,
         update_interval=1,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.base import clone
 
 from skrecurrent import APRLRegressor
 from tests.common import make_rows
@@ -249,10 +250,10 @@ def test_targets_of_the_washout_neither_teach_nor_judge(algorithm):
     """Which epoch is kept would depend on them: with 50 in the first rows any bias looks better."""
     X, y = make_rows(300, 2)
     other = np.r_[np.full(30, 50.0), y[30:]]
-    params = {"algorithm": algorithm, "regularization": EPS, "standardize": False}
-    first, second = (
-        APRLRegressor(6, random_state=0, **params).fit(X, targets) for targets in (y, other)
+    model = APRLRegressor(
+        6, algorithm=algorithm, regularization=EPS, standardize=False, random_state=0
     )
+    first, second = (clone(model).fit(X, targets) for targets in (y, other))
     np.testing.assert_array_equal(first.weights_, second.weights_)
     assert first.weights_[0].any()
 

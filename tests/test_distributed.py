@@ -16,9 +16,6 @@ from tests.common import assert_same, make_rows
 distributed = pytest.importorskip("distributed")
 dask_dataframe = pytest.importorskip("dask.dataframe")
 
-# Dask uses what pandas will remove.
-pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword:DeprecationWarning")
-
 
 @pytest.fixture(scope="module")
 def client():
@@ -27,7 +24,7 @@ def client():
             n_workers=2,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address=":0",
             silence_logs=logging.CRITICAL,
         ) as cluster,
         distributed.Client(cluster) as client,

@@ -41,12 +41,12 @@ DECAY_LOGITS = (-3.0, 6.0)
 # below 3.
 _EXPLODED, _GOOD = 100.0, 10.0
 
-# Rows of a piece of the reverse gradient, in units of sqrt(T): what counts is that sequences of a few
-# rows are one piece. Measured from 1 to 4, the time does not depend on it.
+# Rows of a piece of the reverse gradient, in units of sqrt(T): sequences of a few rows should be
+# one piece, which is not run again. From 1 to 4 the time per row of long ones is the same.
 _PIECE = 2.0
 
-# Parameters whose sensitivities the forward gradient carries together: SIMD lanes, enough of them to
-# make up for the start of a loop and few enough for their Q to stay in cache.
+# Parameters whose sensitivities the forward gradient carries together: SIMD lanes, enough of them
+# to make up for the start of a loop, and few enough for their Q to stay in cache.
 LANES = 64
 
 
@@ -346,7 +346,23 @@ def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
                 if net.bound < np.inf:
                     _through_limit(net.bound, W, D, s + 1, A, G)
                 loss += _go_back(
-                    net, W, gains, decay, Y, begin + s, s, z, t, D, v, g, A, t_bar, dn, scratch, sums
+                    net,
+                    W,
+                    gains,
+                    decay,
+                    Y,
+                    begin + s,
+                    s,
+                    z,
+                    t,
+                    D,
+                    v,
+                    g,
+                    A,
+                    t_bar,
+                    dn,
+                    scratch,
+                    sums,
                 )
             _add_outer_products(dn, v, n_rows, G)
         first = stop
@@ -752,9 +768,7 @@ def learn(net, sensitivities, optimizer, guard, W, gains, state, X, Y, starts):
                 sound = _update(optimizer, W, gains, sums, counts[0])
                 sums[:] = 0.0
                 counts[0] = 0
-            if not sound or _exploded(
-                net, guard, W, gains, z, t, D, before, after, v, Y, k
-            ):
+            if not sound or _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
                 _recover(sensitivities, optimizer, guard, W, gains)
                 _rest(z, t, D, after)
                 explosions += 1

@@ -8,7 +8,7 @@ import numpy
 import scipy
 import sklearn
 
-from tests.benchmarks import accuracy, aprl_kernel, one_row, rtrl_kernel
+from tests.benchmarks import accuracy, aprl_kernel, fast_weight_kernel, one_row, rtrl_kernel
 
 PAGE = """\
 # Benchmarks
@@ -32,6 +32,10 @@ throughout. {versions}. The machine has {processor}, and is shared: compare rati
 
 {aprl_kernel}
 
+## Fast weights: the kernel
+
+{fast_weight_kernel}
+
 ## One row at a time
 
 {one_row}
@@ -50,6 +54,7 @@ def main():
             kernel=rtrl_kernel.report(),
             aprl_accuracy=accuracy.aprl_report(),
             aprl_kernel=aprl_kernel.report(),
+            fast_weight_kernel=fast_weight_kernel.report(),
             one_row=one_row.report(),
         )
     )

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from tests.common import ESTIMATORS
 
-FEW = ("dekf", "echo-state", "aprl", "aprl-batch")
+FEW = ("lm", "dekf", "aprl", "aprl-batch")
 
 
 def new(name, **params):

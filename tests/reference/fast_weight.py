@@ -82,15 +82,8 @@ class PlainFastWeights:
     def rest(self):
         """The beginning of a sequence, eqs. (3), (4), (8), (10)."""
         n, q = self.n, self.q
-        n_parameters = self.W.size + self.gains.size
         self.net = np.zeros(n)
         self.w = self.W.copy()
-        self.forget()
-        assert self.dw.shape == (n, q, n_parameters)
-
-    def forget(self):
-        """p = 0 and q = 1 for the weight itself, 0 for others."""
-        n, q = self.n, self.q
         n_parameters = self.W.size + self.gains.size
         self.p = np.zeros((n, n_parameters))
         self.dw = np.zeros((n, q, n_parameters))
@@ -110,11 +103,11 @@ class PlainFastWeights:
         v = np.concatenate([y, x, [1.0]])
         dv = np.zeros((q, self.p.shape[1]))  # eq. (8): inputs depend on no weight
         dv[:n] = self.p
-        net = np.array([sum(self.w[i, l] * v[l] for l in range(q)) for i in range(n)])  # eq. (3)
+        net = np.array([sum(self.w[i, j] * v[j] for j in range(q)) for i in range(n)])  # eq. (3)
         d_net = np.zeros_like(self.p)
         for i in range(n):
-            for l in range(q):
-                d_net[i] += self.w[i, l] * dv[l] + v[l] * self.dw[i, l]  # eq. (9)
+            for j in range(q):
+                d_net[i] += self.w[i, j] * dv[j] + v[j] * self.dw[i, j]  # eq. (9)
         y_new = F.f(net)
         p_new = F.df(net)[:, None] * d_net  # eq. (9)
         w_new, dw_new = np.empty_like(self.w), np.empty_like(self.dw)
@@ -171,3 +164,48 @@ def loss_gradient(net, X, Y, starts):
         loss += 0.5 * np.sum(error**2)
         gradient -= error @ derivatives
     return loss, gradient[: net.W.size].reshape(net.W.shape), gradient[net.W.size :]
+
+
+class Stream:
+    """Learning along a stream: w(1) and w(t) are changed alike now and then, p and q are kept.
+
+    ``rule`` is "sgd", eq. (5) for the rows since the last update, or "adam", algorithm 1 of Kingma
+    & Ba (2015). ``clip`` bounds the norm of the gradient per learned row.
+    """
+
+    def __init__(self, net, rule, learning_rate, clip, update_interval, learns_gains):
+        self.net, self.rule, self.learning_rate = net, rule, learning_rate
+        self.clip, self.update_interval = clip, update_interval
+        self.n_learned = net.W.size + (net.gains.size if learns_gains else 0)
+        self.gradient, self.n_rows, self.steps = np.zeros(self.n_learned), 0, 0
+        self.m, self.v = np.zeros(self.n_learned), np.zeros(self.n_learned)
+
+    def learn(self, x, target):
+        prediction, derivatives = self.net.step(x)
+        if np.isnan(target).all():
+            return
+        error = np.where(np.isnan(target), 0.0, target - prediction)
+        self.gradient -= error @ derivatives[:, : self.n_learned]
+        self.n_rows += 1
+        if self.n_rows == self.update_interval:
+            self.update()
+
+    def update(self):
+        gradient, net = self.gradient, self.net
+        norm = np.linalg.norm(gradient) / self.n_rows
+        if norm > self.clip:
+            gradient = gradient * (self.clip / norm)
+        change = -self.learning_rate * (gradient if self.rule == "sgd" else self.adam(gradient))
+        net.W += change[: net.W.size].reshape(net.W.shape)
+        net.w += change[: net.W.size].reshape(net.W.shape)
+        if self.n_learned > net.W.size:
+            net.gains += change[net.W.size :]
+            net.gains[-1] = np.clip(net.gains[-1], -3, 6)
+        self.gradient, self.n_rows = np.zeros(self.n_learned), 0
+
+    def adam(self, gradient):
+        self.steps += 1
+        self.m = 0.9 * self.m + 0.1 * gradient
+        self.v = 0.999 * self.v + 0.001 * gradient**2
+        rate = np.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
+        return rate * self.m / (np.sqrt(self.v) + 1e-8)
