@@ -143,12 +143,12 @@ class _Recorder:
         """Let the model learn one row at a time; by the hook's contract that changes no bit."""
         learn = model._learn
 
-        def learn_watched(X, Y, starts):
+        def learn_watched(X, Y, starts, **how):
             if not self._travelled.any():  # an epoch may begin by going back to better weights
                 self._start_from(model.weights_)
             explosions = 0
             for k in range(len(X)):
-                explosions += learn(X[k : k + 1], Y[k : k + 1], starts[k : k + 1])
+                explosions += learn(X[k : k + 1], Y[k : k + 1], starts[k : k + 1], **how)
                 self._add_change(model.weights_)
             return explosions
 
