@@ -32,6 +32,10 @@ _DECAY_FALLS, _LOWEST_DECAY = 0.5, 1e-15
 # Decays that ridge regression tries, in units of the largest eigenvalue of A'A.
 _DECAYS = np.logspace(-14, 2, 65)
 
+# A new network's weights from inputs are multiplied by this. Without it errors after 60 iterations
+# were 1.6 to 3.4 times as large on Mackey-Glass, Lorenz and Roessler.
+_INPUT_GAIN = 2.0
+
 # The errors of a sequence's first rows, when the network has just left its rest state, are made
 # smaller by this factor. They cannot be predicted well, and should not govern the fit; if they did
 # not count at all the network would run wild there.
@@ -230,10 +234,13 @@ def _solve(JJ, diagonal, right):
 def first_descent(problem, weights):
     """From a new network: readout by ridge regression, and hidden weights that should stay near.
 
-    The noise of the readout, measured against the prior variance of hidden weights, says how strong
-    decay must be at first; strong enough, the network stays an echo state network.
+    It starts with larger weights from the inputs than streams do. The noise of the readout,
+    measured against the prior variance of hidden weights, says how strong decay must be at first;
+    strong enough, the network stays an echo state network.
     """
     n_outputs = problem.net.n_outputs
+    weights = weights.copy()
+    weights[n_outputs:, len(weights) : -1] *= _INPUT_GAIN
     weights, decays, noises = problem.solve_readout(weights)
     anchor = weights[:, n_outputs:].copy()
     anchor[:n_outputs] = 0.0
