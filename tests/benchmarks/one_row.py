@@ -8,10 +8,10 @@ from tests.benchmarks.table import interleaved_seconds, markdown
 
 N_ROWS, REPEATS = 1000, 9
 
-
 ESTIMATORS = {
     '`RTRLRegressor(20, solver="sgd")`': RTRLRegressor(20, solver="sgd", random_state=0),
     '`RTRLRegressor(20, solver="dekf")`': RTRLRegressor(20, solver="dekf", random_state=0),
+    "`RTRLRegressor(20)`": RTRLRegressor(20, random_state=0),
     "`APRLRegressor(20)`": APRLRegressor(20, random_state=0),
 }
 
