@@ -1,6 +1,7 @@
 """What all kernel files have in common."""
 
 import importlib
+import inspect
 import pkgutil
 
 from skrecurrent import _kernels
@@ -31,3 +32,12 @@ def test_jitted_code_calls_jitted_code_of_its_own_file_only():
         for name, value in vars(module).items():
             if hasattr(value, "py_func"):
                 assert value.py_func.__module__ == module.__name__, (module.__name__, name)
+
+
+def test_copies_of_the_vectorised_tanh_are_identical():
+    """The one function that kernel files may share by copying."""
+    copies = [
+        inspect.getsource(module._tanh.py_func) for module in MODULES if hasattr(module, "_tanh")
+    ]
+    assert len(copies) >= 2
+    assert len(set(copies)) == 1

@@ -638,11 +638,14 @@ def forget(sensitivities):
     sensitivities.p[:] = 0.0
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@njit(cache=True, nogil=True)
 def _update(optimizer, W, gains, sums, n_rows):
     """One step along the gradient of ``n_rows`` learned rows; False if that is not finite.
 
-    Only W is changed, for the current weights are W + D and so move with it.
+    Only W is changed, for the current weights are W + D and so move with it. Uses up ``sums``.
+
+    Product and subtraction have loops of their own: in one, whose extent is not that of W, the
+    compiler chooses between two ways of rounding by how far apart the arrays lie in memory.
     """
     solver, rate, clip, _, first, second, steps = optimizer
     n_learned = len(first)
@@ -653,21 +656,24 @@ def _update(optimizer, W, gains, sums, n_rows):
     if not norm < np.inf:
         return False
     scale = clip / norm if norm > clip else 1.0
-    w = W.reshape(W.size)
-    steps[0] += 1
     if solver == ADAM:
+        steps[0] += 1
         rate *= np.sqrt(1.0 - _ADAM_DECAY_2 ** steps[0]) / (1.0 - _ADAM_DECAY_1 ** steps[0])
+        for i in range(n_learned):
+            sums[i] *= scale
+        for i in range(n_learned):
+            first[i] += (1.0 - _ADAM_DECAY_1) * (sums[i] - first[i])
+            second[i] += (1.0 - _ADAM_DECAY_2) * (sums[i] * sums[i] - second[i])
+            sums[i] = first[i] / (np.sqrt(second[i]) + _ADAM_EPSILON)
+        scale = 1.0
     for i in range(n_learned):
-        change = scale * sums[i]
-        if solver == ADAM:
-            first[i] += (1.0 - _ADAM_DECAY_1) * (change - first[i])
-            second[i] += (1.0 - _ADAM_DECAY_2) * (change * change - second[i])
-            change = first[i] / (np.sqrt(second[i]) + _ADAM_EPSILON)
-        if i < len(w):
-            w[i] -= rate * change
-        else:
-            gains[i - len(w)] -= rate * change
+        sums[i] *= rate * scale
+    w = W.reshape(W.size)
+    for i in range(len(w)):
+        w[i] -= sums[i]
     if n_learned > len(w):
+        for i in range(len(gains)):
+            gains[i] -= sums[len(w) + i]
         low, high = DECAY_LOGITS
         gains[-1] = min(max(gains[-1], low), high)
     return True
