@@ -8,7 +8,14 @@ import numpy
 import scipy
 import sklearn
 
-from tests.benchmarks import accuracy, aprl_kernel, fast_weight_kernel, one_row, rtrl_kernel
+from tests.benchmarks import (
+    accuracy,
+    aprl_kernel,
+    fast_weight_kernel,
+    fast_weights,
+    one_row,
+    rtrl_kernel,
+)
 
 PAGE = """\
 # Benchmarks
@@ -32,6 +39,10 @@ throughout. {versions}. The machine has {processor}, and is shared: compare rati
 
 {aprl_kernel}
 
+## Fast weights: what they are good for
+
+{fast_weights}
+
 ## Fast weights: the kernel
 
 {fast_weight_kernel}
@@ -54,6 +65,7 @@ def main():
             kernel=rtrl_kernel.report(),
             aprl_accuracy=accuracy.aprl_report(),
             aprl_kernel=aprl_kernel.report(),
+            fast_weights=fast_weights.report(),
             fast_weight_kernel=fast_weight_kernel.report(),
             one_row=one_row.report(),
         )
