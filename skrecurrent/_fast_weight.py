@@ -102,14 +102,14 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
         - "adam": Adam, an update after every 16 sequences, or fewer where an epoch would have less
           than 16 updates.
-        - "sgd": eq. (5), after as many sequences.
+        - "sgd": eq. (5) literally, an update after each sequence.
         - "lbfgs": L-BFGS-B of SciPy on all sequences at once; an epoch is one iteration.
 
         A stream is learned by "sgd", or else by "adam".
 
     learning_rate_init : float, default=0.02
-        Step size of "adam" and "sgd". The gradient is that of the mean squared error over the
-        targets of an update, shortened to length 1 if it is longer.
+        Step size of "adam" and "sgd", eta of eq. (5). Errors are summed over the targets of an
+        update; a gradient longer than 1 per target is shortened to that.
 
     gradient : {"auto", "forward", "reverse"}, default="auto"
         How ``fit`` and ``loss_gradient`` compute the gradient: "forward" by eqs (6)-(11), in

@@ -12,6 +12,7 @@ from tests.benchmarks import (
     accuracy,
     aprl_kernel,
     fast_weight_kernel,
+    fast_weights,
     one_row,
     rtrl_kernel,
     streaming,
@@ -43,6 +44,10 @@ throughout. {versions}. The machine has {processor}, and is shared: compare rati
 
 {aprl_kernel}
 
+## Fast weights: what they are good for
+
+{fast_weights}
+
 ## Fast weights: the kernel
 
 {fast_weight_kernel}
@@ -66,6 +71,7 @@ def main():
             kernel=rtrl_kernel.report(),
             aprl_accuracy=accuracy.aprl_report(),
             aprl_kernel=aprl_kernel.report(),
+            fast_weights=fast_weights.report(),
             fast_weight_kernel=fast_weight_kernel.report(),
             one_row=one_row.report(),
         )

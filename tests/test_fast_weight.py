@@ -1,0 +1,339 @@
+"""FastWeightRegressor: its two forms, its training, and what it is for."""
+
+import numpy as np
+import pytest
+from joblib import parallel_config
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
+
+from skrecurrent import FastWeightRegressor, _fast_weight
+from skrecurrent._kernels import fast_weight as kernel
+from skrecurrent.datasets import (
+    make_associative_recall,
+    make_switching_regression,
+)
+from tests.common import assert_same, make_rows
+
+CONSTANT = {"g": "zero", "h": "zero"}
+
+
+def recall(n_sequences, seed, n_pairs=4):
+    return make_associative_recall(n_sequences, n_pairs=n_pairs, random_state=seed)
+
+
+def fast_part(estimator):
+    """w(k) - w(1) at the end of the state."""
+    n, q = estimator.weights_.shape
+    return estimator.state_[n:].reshape(n, q)
+
+
+# ------------------------------------------------------------ what it is for
+
+
+def test_it_learns_to_recall_what_constant_weights_cannot():
+    X, y, ids = recall(200, seed=0)
+    new_X, new_y, new_ids = recall(100, seed=1)
+    scores = {}
+    for name, functions in (("fast", None), ("constant", CONSTANT)):
+        model = FastWeightRegressor(4, functions=functions, random_state=0)
+        scores[name] = model.fit(X, y, sequence_id=ids).score(new_X, new_y, sequence_id=new_ids)
+    assert scores["fast"] > 0.99
+    assert scores["constant"] < 0.4
+
+
+def test_it_learns_to_learn_a_regression():
+    X, y, ids = make_switching_regression(200, random_state=0)
+    model = FastWeightRegressor(random_state=0).fit(X, y, sequence_id=ids)
+    new_X, new_y, new_ids = make_switching_regression(100, random_state=1)
+    assert model.score(new_X, new_y, sequence_id=new_ids) > 0.8
+
+
+def test_a_stream_learns_to_recall_in_one_pass():
+    X, y, ids = recall(1000, seed=0)
+    new_X, new_y, new_ids = recall(100, seed=1)
+    scores = {}
+    for name, functions in (("fast", None), ("constant", CONSTANT)):
+        model = FastWeightRegressor(4, functions=functions, random_state=0)
+        model.partial_fit(X, y, sequence_id=ids)
+        scores[name] = model.score(new_X, new_y, sequence_id=new_ids)
+    assert scores["fast"] > 0.97
+    assert scores["constant"] < 0.4
+
+
+def test_predictions_far_beyond_the_training_length_stay_bounded():
+    X, y, ids = recall(200, seed=0)
+    model = FastWeightRegressor(4, random_state=0).fit(X, y, sequence_id=ids)
+    new_X, _, _ = recall(2000, seed=1)
+    assert np.abs(model.reset_state().predict(new_X)).max() < 100
+
+
+# ------------------------------------------------------------ the two forms
+
+
+def test_constant_functions_leave_the_weights_alone():
+    X, y = make_rows(60)
+    model = FastWeightRegressor(4, functions=CONSTANT, random_state=0).fit(X, y)
+    assert_array_equal(fast_part(model), 0.0)
+    assert np.abs(fast_part(model.set_params(functions=None).fit(X, y))).max() > 1e-3
+
+
+def test_weights_from_the_bias_are_fast_in_the_papers_form_only():
+    X, y = make_rows(60)
+    for form, changes in (("default", False), ("paper", True)):
+        model = FastWeightRegressor(3, form=form, max_iter=2, random_state=0).fit(X, y)
+        assert np.any(fast_part(model)[:, -1] != 0) == changes
+
+
+def test_a_bounded_sigma_keeps_the_weights_within_three():
+    X, y = make_rows(400)
+    model = FastWeightRegressor(3, form="paper", functions={"sigma": "bounded"}, random_state=0)
+    model.fit(X[:50], y[:50]).advance(X)
+    assert np.abs(model.weights_ + fast_part(model)).max() <= 3
+    model.set_params(functions=None).fit(X[:50], y[:50]).advance(X)
+    assert np.abs(model.weights_ + fast_part(model)).max() > 3
+
+
+def test_the_papers_form_lives_in_the_unit_interval():
+    X, y = make_rows(200)
+    X[7], y[9] = 1e6, -1e6
+    model = FastWeightRegressor(3, form="paper", random_state=0).fit(X, y)
+    rows, targets = model._to_network_units(X, y[:, None])
+    assert rows.min() >= 0
+    assert rows.max() == 1
+    assert_allclose(targets.mean(), 0.5)
+    three = 3 * y.std() * (1 + 1e-9)
+    assert np.abs(model.predict(X) - y.mean()).max() <= three
+
+
+def test_the_papers_form_has_no_gains_and_no_decay():
+    X, y = make_rows(60)
+    model = FastWeightRegressor(3, form="paper", random_state=0).fit(X, y).partial_fit(X, y)
+    assert_array_equal(model.gains_[:-1], 1.0)
+    assert model.gains_[-1] == np.inf
+
+
+def test_the_default_form_learns_gains_and_a_decay_below_one():
+    X, y, ids = recall(100, seed=0)
+    model = FastWeightRegressor(3, random_state=0).partial_fit(X[:1], y[:1])
+    first = model.gains_.copy()
+    assert first[0] < 0 < first[1]
+    model.fit(X, y, sequence_id=ids)
+    n, q = model.weights_.shape
+    bias = n + q - 1
+    assert np.flatnonzero(model.gains_ == first).tolist() == [bias]  # of constant weights
+    assert model.gains_[-1] <= kernel.DECAY_LOGITS[1]
+
+
+def test_columns_of_0_and_1_stay_as_they_are():
+    X, y = make_rows(60)
+    X[:, 0] = X[:, 0] > 1
+    for form in ("default", "paper"):
+        model = FastWeightRegressor(3, form=form, max_iter=1, random_state=0)
+        rows, _ = model.fit(X, y)._to_network_units(X, y[:, None])
+        assert_array_equal(rows[:, 0], X[:, 0])
+        assert abs(rows[:, 1] - X[:, 1]).max() > 0.01
+
+
+def test_a_column_of_a_stream_is_standardised_from_the_first_other_value_on():
+    model = FastWeightRegressor(3, random_state=0).partial_fit([[0.0], [1.0], [1.0]], [0.0, 1, 2])
+    rows, _ = model._to_network_units(np.array([[0.0], [1.0]]), np.zeros((2, 1)))
+    assert_array_equal(rows, [[0], [1]])
+    model.partial_fit([[4.0]], [0.0])
+    rows, _ = model._to_network_units(np.array([[0.0], [1.5]]), np.zeros((2, 1)))
+    assert_allclose(rows, [[-1.0], [0.0]])
+
+
+# ------------------------------------------------------------ the gradient and the updates
+
+
+def at_start(**params):
+    """A network that has learned nothing, for rows in [0, 1]."""
+    model = FastWeightRegressor(3, standardize=False, random_state=0, **params)
+    return model.partial_fit(np.zeros((1, 2)), [np.nan]).reset_state()
+
+
+def unit_rows(n_rows=30):
+    X, y = make_rows(n_rows, missing=0.2)
+    return (np.tanh(X) + 1) / 2, (np.tanh(y) + 1) / 2
+
+
+@pytest.mark.parametrize("gradient", ["auto", "forward"])
+@pytest.mark.parametrize("form", ["default", "paper"])
+def test_loss_gradient_is_that_of_the_squared_errors(form, gradient):
+    X, y = unit_rows()
+    ids = np.repeat([0, 1], [20, 10])
+    model = at_start(form=form, gradient=gradient)
+    model.weights_ = np.random.default_rng(0).normal(size=model.weights_.shape) / 2
+
+    def loss(weights):
+        model.weights_ = weights
+        errors = model.predict(X, sequence_id=ids) - y
+        return np.nansum(errors**2) / 2
+
+    weights = model.weights_.copy()
+    value, gradient = model.loss_gradient(X, y, sequence_id=ids)
+    assert_allclose(value, loss(weights), rtol=1e-12)
+    for place in [(0, 0), (1, 3), (2, 5), (3, 6)]:
+        step = np.zeros_like(weights)
+        step[place] = 1e-6
+        slope = (loss(weights + step) - loss(weights - step)) / 2e-6
+        assert_allclose(gradient[place], slope, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("form", ["default", "paper"])
+def test_sgd_is_equation_5(form):
+    """After each training sequence w(1) goes down the gradient of this sequence's error."""
+    X, y = unit_rows()
+    ids = np.repeat([0, 1], 15)
+    sgd = {"form": form, "solver": "sgd", "learning_rate_init": 0.01}
+    fitted = FastWeightRegressor(
+        3, standardize=False, max_iter=1, washout=0, random_state=0, **sgd
+    ).fit(X, y, sequence_id=ids)
+    by_hand = at_start(**sgd)
+    for sequence in (0, 1):
+        rows = ids == sequence
+        _, gradient = by_hand.loss_gradient(X[rows], y[rows])
+        by_hand.weights_ = by_hand.weights_ - 0.01 * gradient
+        if form == "default":  # the gains move, too
+            break
+    if form == "paper":
+        assert_allclose(fitted.weights_, by_hand.weights_, rtol=0, atol=1e-14)
+    else:
+        first = FastWeightRegressor(
+            3, standardize=False, max_iter=1, washout=0, random_state=0, **sgd
+        ).fit(X[:15], y[:15])
+        assert_allclose(first.weights_, by_hand.weights_, rtol=0, atol=1e-14)
+
+
+def test_forward_and_reverse_gradients_train_alike():
+    X, y, ids = recall(20, seed=0)
+    reverse, forward = (
+        FastWeightRegressor(3, gradient=gradient, max_iter=3, random_state=0).fit(
+            X, y, sequence_id=ids
+        )
+        for gradient in ("reverse", "forward")
+    )
+    assert_allclose(forward.weights_, reverse.weights_, rtol=0, atol=1e-9)
+    assert_allclose(forward.gains_, reverse.gains_, rtol=0, atol=1e-9)
+
+
+def test_a_long_series_is_trained_on_in_pieces_that_start_at_rest():
+    X, y = make_rows(100)
+    params = {"max_iter": 1, "random_state": 0}
+    whole = FastWeightRegressor(3, sequence_length=25, **params).fit(X, y)
+    pieces = FastWeightRegressor(3, **params).fit(X, y, sequence_id=np.arange(100) // 25)
+    assert whole.n_iter_ == pieces.n_iter_ == 1
+    assert_array_equal(whole.weights_, pieces.weights_)
+    assert whole.loss_ != pieces.loss_  # judged on the sequences as they were given
+
+
+def test_targets_in_the_washout_are_not_learned():
+    X, y, ids = recall(30, seed=0, n_pairs=5)
+    changed = y.copy()
+    changed[5::10] = 9.0  # the first that is asked for, in the sixth row
+    params = {"standardize": False, "max_iter": 1, "random_state": 0}
+    for washout, same in ((6, True), (5, False)):
+        a, b = (
+            FastWeightRegressor(3, washout=washout, **params).fit(X, t, sequence_id=ids)
+            for t in (y, changed)
+        )
+        assert np.array_equal(a.weights_, b.weights_) == same
+
+
+def test_the_updates_of_an_epoch():
+    def sizes(n_sequences):
+        starts = np.ones(n_sequences, np.bool_)
+        rows = np.zeros((n_sequences, 1))
+        sequences = _fast_weight._TrainingSequences(rows, rows, starts, None)
+        return [s.stop - s.start for s in sequences.batches(sequences.n_batches)]
+
+    assert sizes(1) == [1]
+    assert sizes(16) == [1] * 16
+    assert sizes(32) == [2] * 16
+    assert sizes(1600) == [16] * 100
+    for n_sequences in (17, 100, 999):
+        assert sum(sizes(n_sequences)) == n_sequences
+        assert max(sizes(n_sequences)) <= 16
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_the_number_of_jobs_does_not_change_a_bit(solver):
+    X, y, ids = recall(40, seed=0)
+    one = FastWeightRegressor(3, solver=solver, max_iter=3, random_state=0)
+    one.fit(X, y, sequence_id=ids)
+    model = FastWeightRegressor(3, solver=solver, max_iter=3, n_jobs=2, random_state=0)
+    assert_same(model.fit(X, y, sequence_id=ids), one)  # two processes
+    with parallel_config(backend="threading", n_jobs=3):
+        assert_same(model.set_params(n_jobs=None).fit(X, y, sequence_id=ids), one)
+
+
+def test_memory_mapped_blocks_are_read_only_and_serve(tmp_path):
+    """As joblib hands large arrays to its processes."""
+    X, y, ids = recall(8, seed=0)
+    model = FastWeightRegressor(3, max_iter=1, random_state=0).fit(X, y, sequence_id=ids)
+    starts = np.arange(len(X)) % 8 == 0
+    arrays = [model._net, model._weights, model.gains_, X, y[:, None], starts]
+    expected = _fast_weight._block_gradient(*arrays, False)
+    for array in arrays[1:]:
+        array.flags.writeable = False
+    compiled = len(kernel.gradient_reverse.signatures)
+    got = _fast_weight._block_gradient(*arrays, False)
+    assert_array_equal(got[1], expected[1])
+    assert len(kernel.gradient_reverse.signatures) == compiled
+
+
+@pytest.mark.parametrize("solver", ["adam", "sgd"])
+def test_a_stream_is_updated_after_so_many_known_targets(solver):
+    X, y = make_rows(30)
+    y[::3] = np.nan
+    model = FastWeightRegressor(3, solver=solver, update_interval=4, random_state=0)
+    changes = []
+    before = None
+    for k in range(30):
+        model.partial_fit(X[k : k + 1], y[k : k + 1])
+        if before is not None and not np.array_equal(model.weights_, before):
+            changes.append(k)
+        before = model.weights_.copy()
+    known = np.flatnonzero(~np.isnan(y))
+    assert_array_equal(changes, known[3::4])
+
+
+# ------------------------------------------------------------ what is kept
+
+
+def test_exploding_training_keeps_the_best_weights_and_gains():
+    X, y, ids = recall(40, seed=0)
+    params = {"solver": "sgd", "max_iter": 4, "random_state": 0}
+    with pytest.warns(ConvergenceWarning, match="exploded"):
+        wild = FastWeightRegressor(3, learning_rate_init=1e200, **params).fit(X, y, sequence_id=ids)
+    assert np.isfinite(wild.weights_).all()
+    assert np.isfinite(wild.gains_).all()
+    assert np.abs(wild.predict(X, sequence_id=ids)).max() < 100
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_ctrl_c_keeps_the_weights_and_gains_that_were_best(solver, monkeypatch):
+    X, y, ids = recall(40, seed=0)
+    gradient = _fast_weight._TrainingSequences.gradient
+    calls = iter(range(10))
+
+    def interrupted(self, *args):
+        for _ in calls:
+            return gradient(self, *args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_fast_weight._TrainingSequences, "gradient", interrupted)
+    model = FastWeightRegressor(3, solver=solver, random_state=0)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model.fit(X, y, sequence_id=ids)
+    scale = np.nanstd(y)
+    errors = (model.predict(X, sequence_id=ids) - y) / scale
+    assert_allclose(np.nanmean(errors**2) / 2, model.best_loss_, rtol=1e-9)
+
+
+def test_lbfgs_lowers_the_loss_in_every_epoch():
+    X, y, ids = recall(40, seed=0)
+    model = FastWeightRegressor(3, solver="lbfgs", washout=0, random_state=0)
+    model.fit(X, y, sequence_id=ids)
+    assert np.all(np.diff(model.loss_curve_) <= 0)
+    assert model.best_loss_ < 0.05
