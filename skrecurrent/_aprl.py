@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skrecurrent._base import BaseRecurrentRegressor, one_blas_thread
+from skrecurrent._epochs import in_washout
 from skrecurrent._kernels import aprl
 
 # The initial reservoir and how strongly it hears the outputs. On NARMA10, Mackey-Glass and Roessler
@@ -37,9 +38,6 @@ _FIT_REGULARIZATION, _STREAM_REGULARIZATION = 1e-8, 1e-3
 # weights that oscillate: on NARMA10 single epochs end with 1000 times the loss of their neighbours.
 # Shrinking it by 0.1 instead of 0.5 doubles the worst error on Mackey-Glass.
 _WORSE, _BETTER = 10.0, 0.5
-
-# Default washout: 100 rows, and a tenth of shorter sequences.
-_LONGEST_WASHOUT, _WASHOUT_FRACTION = 100, 0.1
 
 
 class APRLRegressor(BaseRecurrentRegressor):
@@ -369,7 +367,7 @@ class APRLRegressor(BaseRecurrentRegressor):
         aprl.trust(self._memory[1], self._weights)
 
     def _learn(self, X, Y, starts):
-        rest = (*self._memory, self._weights, self.state_, X, Y, starts)
+        rest = (*self._memory, self._weights, self._state, X, Y, starts)
         if not self._batch_rows:
             return aprl.learn(self._net, self._rule, *rest)
         eta, regularization = self._rule.eta, self._rule.regularization
@@ -393,7 +391,7 @@ class APRLRegressor(BaseRecurrentRegressor):
 
     def _optimize(self, X, Y, starts, epochs):
         """Epochs with the guard: each starts from the best weights so far, with a new V."""
-        Y = self._without_washout(Y, starts)
+        Y = np.where(in_washout(starts, self.washout)[:, None], np.nan, Y)
         guarded = self.algorithm != "literal"
         regularization = self._rule.regularization
         if guarded and self.regularization is None:
@@ -401,7 +399,7 @@ class APRLRegressor(BaseRecurrentRegressor):
         while epochs.begin():
             if guarded:
                 epochs.restore_best()
-            self.state_[:] = 0.0
+            self._state[:] = 0.0
             with self._rule_of_epoch(self.n_iter_, regularization):
                 self._memory = self._new_memory()
                 explosions = self._learn_in_pieces(X, Y, starts)
@@ -427,14 +425,3 @@ class APRLRegressor(BaseRecurrentRegressor):
             yield
         finally:
             self._rule, self._batch_rows = rule_of_stream, batch_rows
-
-    def _without_washout(self, Y, starts):
-        """Targets from which ``fit`` learns: none in the first rows of a sequence."""
-        Y = Y.copy()
-        first = np.flatnonzero(starts)
-        for start, stop in zip(first, np.r_[first[1:], len(Y)]):
-            washout = self.washout
-            if washout is None:
-                washout = min(_LONGEST_WASHOUT, int(_WASHOUT_FRACTION * (stop - start)))
-            Y[start : min(start + washout, stop)] = np.nan
-        return Y

@@ -7,9 +7,10 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
 ``_build(n_features, n_outputs)``
     everything else a new network needs, from the constructor's parameters, which are not read again
     until the next ``fit``; what learning changes goes into ``_memory``. Returns the rest state, an
-    array of zeros: states are measured from rest.
+    array of zeros: states are measured from rest. Its first n entries are `state_`; an estimator
+    that predicts with more than one copy of the network adds theirs.
 ``_learn(X, Y, starts)``
-    learn rows one after another, changing ``_weights``, ``state_`` and the learning rule's own
+    learn rows one after another, changing ``_weights``, ``_state`` and the learning rule's own
     memory in place; a row with ``starts[k]`` begins a new sequence. Cutting a call in two must not
     change a bit. Returns how often learning exploded and was set back.
 ``_run(X, starts, state)``
@@ -22,6 +23,8 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
     bytes that the network and its learning rule will take.
 ``_optimize(X, Y, starts, epochs)``
     only where ``fit`` is more than repeated passes of ``_learn``.
+``_learned(epochs)``
+    attributes, by name, that say more about the weights that ``fit`` keeps, if there are any.
 
 Hooks see float64, C-contiguous, writeable arrays in the units in which the network works. Y is
 two-dimensional, with NaN where there is no target.
@@ -116,18 +119,21 @@ class BaseRecurrentRegressor(
     @abstractmethod
     def _memory_needed(self, n_features, n_outputs): ...
 
-    def _optimize(self, X, Y, starts, epochs):
+    def _optimize(self, X, Y, starts, epochs, **how):
         """Repeat passes over the rows, each from the rest state, until the epochs say stop."""
         while epochs.begin():
-            self.state_[:] = 0.0
+            self._state[:] = 0.0
             self._forget()
-            epochs.end(explosions=self._learn_in_pieces(X, Y, starts))
+            epochs.end(explosions=self._learn_in_pieces(X, Y, starts, **how))
+
+    def _learned(self, epochs):
+        return {}
 
     # ------------------------------------------------------------------ fitting
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, *, sequence_id=None):
-        """Fit the network to one series, or to several sequences, by repeated passes.
+        """Fit the network to one series, or to several sequences.
 
         Every sequence starts from the rest state (all zeros). Training starts anew unless
         ``warm_start=True``. The weights kept are those of the best epoch, judged by running the
@@ -208,6 +214,7 @@ class BaseRecurrentRegressor(
             epochs.judge()  # the unfinished epoch may be the best
         finally:
             epochs.restore_best()
+            vars(self).update(self._learned(epochs))
             self._forget()
         if epochs.exploded:
             warnings.warn(
@@ -308,8 +315,8 @@ class BaseRecurrentRegressor(
         scaling.absorb(self._statistics[1], targets, scaling.FREEZE_AFTER, scaled_targets)
         return self._learn(scaled_rows, scaled_targets, starts)
 
-    def _learn_in_pieces(self, X, Y, starts):
-        return sum(self._learn(X[p], Y[p], starts[p]) for p in _pieces(len(X)))
+    def _learn_in_pieces(self, X, Y, starts, **how):
+        return sum(self._learn(X[p], Y[p], starts[p], **how) for p in _pieces(len(X)))
 
     def _check_size(self, given, continues=False):
         """Whether the network fits in memory and, if it continues, has the weights it had."""
@@ -333,12 +340,12 @@ class BaseRecurrentRegressor(
         self._target_ndim = given.target_ndim
         self._stateful = self.stateful
         if continues:
-            self.state_ = self._build(n_features, n_outputs)
+            self._state = self._build(n_features, n_outputs)
             return
         random_state = check_random_state(self.random_state)
         with one_blas_thread:
             self._weights = self._initial_weights(n_features, n_outputs, random_state)
-        self.state_ = self._build(n_features, n_outputs)
+        self._state = self._build(n_features, n_outputs)
         self.n_outputs_ = n_outputs
         self.t_ = 0
         self._last_id = _NO_ID
@@ -382,7 +389,7 @@ class BaseRecurrentRegressor(
         >>> from skrecurrent import RTRLRegressor
         >>> from skrecurrent.datasets import load_elnino
         >>> X, y = load_elnino(return_X_y=True)
-        >>> model = RTRLRegressor(random_state=0).fit(X[:500], y[:500])
+        >>> model = RTRLRegressor(max_iter=20, random_state=0).fit(X[:500], y[:500])
         >>> model.predict(X[500:]).shape
         (231,)
         """
@@ -391,7 +398,7 @@ class BaseRecurrentRegressor(
             rows, starts = X, self._continuing(len(X))
         else:
             rows, starts, dtype = self._check_rows(X, sequence_id)
-        predictions = self._predict_rows(rows, starts, self.state_.copy())
+        predictions = self._predict_rows(rows, starts, self._state.copy())
         if self._target_ndim == 1:
             predictions = predictions[:, 0]
         return predictions if dtype == _FLOAT64 else predictions.astype(dtype)
@@ -431,7 +438,7 @@ class BaseRecurrentRegressor(
         >>> from skrecurrent import RTRLRegressor
         >>> from skrecurrent.datasets import load_elnino
         >>> X, y = load_elnino(return_X_y=True)
-        >>> model = RTRLRegressor(random_state=0).fit(X[:500], y[:500])
+        >>> model = RTRLRegressor(max_iter=20, random_state=0).fit(X[:500], y[:500])
         >>> model.score(X[500:], y[500:]) > 0.9
         True
         """
@@ -473,7 +480,7 @@ class BaseRecurrentRegressor(
         >>> from skrecurrent import RTRLRegressor
         >>> from skrecurrent.datasets import load_elnino
         >>> X, y = load_elnino(return_X_y=True)
-        >>> model = RTRLRegressor(random_state=0).fit(X[:400], y[:400])
+        >>> model = RTRLRegressor(max_iter=20, random_state=0).fit(X[:400], y[:400])
         >>> model.advance(X[400:500]).score(X[500:], y[500:]) > 0.9
         True
         """
@@ -507,7 +514,7 @@ class BaseRecurrentRegressor(
         array([0., 0., 0., 0., 0., 0.])
         """
         check_is_fitted(self)
-        self.state_[:] = 0.0
+        self._state[:] = 0.0
         self._forget()
         self._last_id = _NO_ID
         return self
@@ -556,7 +563,7 @@ class BaseRecurrentRegressor(
                 f"outputs; got n_features={self.n_features_in_} and n_outputs={self.n_outputs_}."
             )
         rows, starts, dtype = self._check_rows(X, None)
-        state = self.state_.copy()
+        state = self._state.copy()
         forecasts = np.empty((n_steps, self.n_outputs_))
         row = self._predict_rows(rows, starts, state)[-1:]
         forecasts[0] = row[0]
@@ -564,6 +571,11 @@ class BaseRecurrentRegressor(
             row = self._predict_rows(row, starts[:1], state)
             forecasts[k] = row[0]
         return (forecasts[:, 0] if self._target_ndim == 1 else forecasts).astype(dtype)
+
+    @property
+    def state_(self):
+        """State of shape (n,) after the last row that was fitted or learned, zero at rest."""
+        return self._state[: len(self._weights)]
 
     @property
     def weights_(self):
@@ -617,7 +629,7 @@ class BaseRecurrentRegressor(
 
     def _snapshot(self):
         """Copies of what later training will change, for the copy that callbacks are given."""
-        names = ("_weights", "state_", "loss_curve_", "validation_scores_", "_memory")
+        names = ("_weights", "_state", "loss_curve_", "validation_scores_", "_memory")
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
     # ------------------------------------------------------------------ validation
@@ -717,24 +729,31 @@ class BaseRecurrentRegressor(
         return starts, ids
 
     def _split(self, given):
-        """First held-out row for early stopping.
-
-        It starts a sequence if that holds out between half and twice the asked number of rows.
-        """
+        """First held-out row for early stopping."""
         n_rows = len(given.rows)
-        asked = np.clip(round(n_rows * self.validation_fraction), 1, max(n_rows - 1, 1))
-        split = n_rows - asked
-        boundaries = np.flatnonzero(given.starts)
-        held_out = n_rows - boundaries
-        boundaries = boundaries[(held_out >= asked / 2) & (held_out <= asked * 2)]
-        if len(boundaries):
-            split = boundaries[np.argmin(np.abs(boundaries - split))]
+        split = self._last_rows(given.starts, self.validation_fraction)
         if split < 1 or np.isfinite(given.targets[split:]).sum(axis=0).max(initial=0) < 2:
             raise ValueError(
                 "early_stopping=True judges by the last rows of X and y, but with "
                 f"validation_fraction={self.validation_fraction} of {n_rows} rows fewer than two "
                 "of them have a known target."
             )
+        return split
+
+    @staticmethod
+    def _last_rows(starts, fraction):
+        """First of the last rows, which are about that part of all.
+
+        It starts a sequence if that holds out between half and twice the asked number of rows.
+        """
+        n_rows = len(starts)
+        asked = np.clip(round(n_rows * fraction), 1, max(n_rows - 1, 1))
+        split = n_rows - asked
+        boundaries = np.flatnonzero(starts)
+        held_out = n_rows - boundaries
+        boundaries = boundaries[(held_out >= asked / 2) & (held_out <= asked * 2)]
+        if len(boundaries):
+            split = boundaries[np.argmin(np.abs(boundaries - split))]
         return split
 
     @staticmethod

@@ -16,27 +16,34 @@ class Epochs:
         self.estimator, self.context, self.raw = estimator, context, raw
         self.X, self.Y = estimator._to_network_units(given.rows, given.targets)
         self.starts, self.split = given.starts, split
+        self._judged = slice(split, None) if self.holds_out else slice(split)
+        self.max_iter = estimator.max_iter
         self.best = None  # weights and end state of the best epoch
         self.best_criterion = np.inf
         self.exploded = False
         self._without_improvement = 0
         self._stopped = False
-        estimator.validation_scores_ = [] if self._holds_out else None
+        estimator.validation_scores_ = [] if self.holds_out else None
         estimator.n_iter_, estimator.loss_curve_ = 0, []
         self.validation_score = None  # of the weights judged last
         self._task = None  # of the epoch under way
 
     @property
-    def _holds_out(self):
+    def holds_out(self):
         return self.split < len(self.X)
 
     @property
     def training_rows(self):
         return self.X[: self.split], self.Y[: self.split], self.starts[: self.split]
 
+    @property
+    def stale(self):
+        """Whether so many epochs brought no improvement that training should end."""
+        return self._without_improvement >= self.estimator.n_iter_no_change
+
     def begin(self):
         """Start an epoch unless training is over."""
-        if self._stopped or self.estimator.n_iter_ == self.estimator.max_iter:
+        if self._stopped or self.stale or self.estimator.n_iter_ == self.max_iter:
             return False
         self._task = self.context.subcontext(task_name="epoch")
         self._task.call_on_fit_task_begin(estimator=self.estimator)
@@ -49,7 +56,7 @@ class Epochs:
         estimator.n_iter_ += 1
         estimator.t_ += scaling.known_rows(self.Y[: self.split])
         estimator.loss_curve_.append(estimator.loss_)
-        if self._holds_out:
+        if self.holds_out:
             estimator.validation_scores_.append(self.validation_score)
         self._without_improvement = 0 if improved else self._without_improvement + 1
         self._report()
@@ -59,27 +66,33 @@ class Epochs:
             estimator=estimator, X=X, y=y, reconstruction_attributes=self._snapshot
         )
         self.exploded = explosions > 0
-        self._stopped = (
-            asked_to_stop
-            or self.exploded
-            or self._without_improvement >= estimator.n_iter_no_change
-        )
+        self._stopped = asked_to_stop or self.exploded
         return improved
+
+    def judge_by(self, rows):
+        """From now on the best weights are those with the least error on these rows.
+
+        The first rows of a sequence do not count, unless no others have a target.
+        """
+        counts = ~in_washout(self.starts)
+        counts[: rows.start or 0], counts[rows.stop :] = False, False
+        self._judged = counts if np.isfinite(self.Y[counts]).any() else rows
+        self.best, self.best_criterion, self._without_improvement = None, np.inf, 0
+        self.judge()
 
     def judge(self):
         """Run the frozen network over all rows; returns whether it improved by ``tol``."""
         estimator = self.estimator
-        estimator.state_[:] = 0.0
-        predictions = estimator._run_in_pieces(self.X, self.starts, estimator.state_)
+        estimator._state[:] = 0.0
+        predictions = estimator._run_in_pieces(self.X, self.starts, estimator._state)
         estimator.loss_ = _half_mean_square(predictions[: self.split] - self.Y[: self.split])
-        criterion = estimator.loss_
-        if self._holds_out:
-            held_out, targets = predictions[self.split :], self.Y[self.split :]
-            criterion = _half_mean_square(held_out - targets)
-            self.validation_score = r2_of_known(targets, held_out)
+        judged, targets = predictions[self._judged], self.Y[self._judged]
+        self.criterion = criterion = _half_mean_square(judged - targets)
+        if self.holds_out:
+            self.validation_score = r2_of_known(targets, judged)
         improved = criterion < self.best_criterion * (1 - estimator.tol)
         if criterion < self.best_criterion or self.best is None:
-            self.best = estimator._weights.copy(), estimator.state_.copy()
+            self.best = estimator._weights.copy(), estimator._state.copy()
             self.best_criterion = criterion
             estimator.best_loss_ = estimator.loss_
             estimator.best_validation_score_ = self.validation_score
@@ -88,20 +101,36 @@ class Epochs:
     def _snapshot(self):
         """The estimator as if ``fit`` had stopped now, which keeps the best weights."""
         weights, state = self.best
-        best = {"_weights": weights.copy(), "state_": state.copy()}
-        return self.estimator._snapshot() | best
+        best = {"_weights": weights.copy(), "_state": state.copy()}
+        return self.estimator._snapshot() | best | self.estimator._learned(self)
 
     def restore_best(self):
-        self.estimator._weights[:], self.estimator.state_[:] = self.best
+        self.estimator._weights[:], self.estimator._state[:] = self.best
         self.estimator._weights_replaced()
 
     def _report(self):
         estimator = self.estimator
         if estimator.verbose:
             message = f"Epoch {estimator.n_iter_}, loss = {estimator.loss_:.8f}"
-            if self._holds_out:
+            if self.holds_out:
                 message += f", validation score = {self.validation_score:.6f}"
             print(message)
+
+
+# Default washout: 100 rows, and a tenth of shorter sequences.
+_LONGEST_WASHOUT, _WASHOUT_FRACTION = 100, 0.1
+
+
+def in_washout(starts, washout=None):
+    """Which rows are the first ones of a sequence, from which ``fit`` does not learn as usual."""
+    mask = np.zeros(len(starts), np.bool_)
+    first = np.flatnonzero(starts)
+    for start, stop in zip(first, np.r_[first[1:], len(starts)]):
+        n_rows = washout
+        if washout is None:
+            n_rows = min(_LONGEST_WASHOUT, int(_WASHOUT_FRACTION * (stop - start)))
+        mask[start : min(start + n_rows, stop)] = True
+    return mask
 
 
 def _half_mean_square(errors):

@@ -8,15 +8,31 @@ from skrecurrent import APRLRegressor, RTRLRegressor
 
 # Each entry is a small, quick estimator; the contract must hold for all of them.
 ESTIMATORS = {
-    "dekf": RTRLRegressor(4, max_iter=3, random_state=0),
+    "lm": RTRLRegressor(4, solver="lm", max_iter=3, random_state=0),
+    "lm-synchronous": RTRLRegressor(
+        3,
+        solver="lm",
+        update_order="synchronous",
+        dt=0.8,
+        output_dt=0.9,
+        standardize=False,
+        max_iter=3,
+        random_state=0,
+    ),
+    "auto-echo-state": RTRLRegressor(
+        12, train_hidden=False, output_dt=0.8, max_iter=3, random_state=0
+    ),
+    "dekf": RTRLRegressor(4, solver="dekf", max_iter=3, random_state=0),
     "sgd": RTRLRegressor(
         3, solver="sgd", learning_rate_init=0.02, momentum=0.5, max_iter=3, random_state=0
     ),
     "adam-synchronous": RTRLRegressor(
         5, solver="adam", update_order="synchronous", dt=0.6, max_iter=3, random_state=0
     ),
-    "echo-state": RTRLRegressor(12, train_hidden=False, output_dt=0.8, max_iter=3, random_state=0),
-    "raw-units": RTRLRegressor(4, standardize=False, max_iter=3, random_state=0),
+    "echo-state": RTRLRegressor(
+        12, solver="dekf", train_hidden=False, output_dt=0.8, max_iter=3, random_state=0
+    ),
+    "raw-units": RTRLRegressor(4, solver="dekf", standardize=False, max_iter=3, random_state=0),
     "aprl": APRLRegressor(5, regularization=1e-3, max_iter=3, random_state=0),
     "aprl-literal": APRLRegressor(
         4, algorithm="literal", regularization=0.1, output_dt=None, max_iter=3, random_state=0

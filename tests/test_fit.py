@@ -38,15 +38,23 @@ def half_mean_square(estimator, X, y, **kwargs):
 
 
 @pytest.mark.parametrize(
-    ("make", "bound"),
-    [(make_narma, 0.40), (make_mackey_glass, 0.002), (make_roessler, 0.06)],
+    ("solver", "make", "bound"),
+    [
+        ("auto", make_narma, 0.20),
+        ("auto", make_mackey_glass, 0.0015),
+        ("auto", make_roessler, 0.08),
+        ("dekf", make_narma, 0.40),
+        ("dekf", make_mackey_glass, 0.002),
+        ("dekf", make_roessler, 0.06),
+    ],
 )
-def test_default_learns_the_standard_tasks(make, bound):
+def test_default_learns_the_standard_tasks(solver, make, bound):
     errors = []
-    for seed in range(5):
+    for seed in range(3):
         X, y = make(3000, random_state=seed)
-        estimator = RTRLRegressor(20, random_state=seed).fit(X[:2000], y[:2000])
-        error = estimator.predict(X[2000:]) - y[2000:]
+        # 20 of the 150 iterations of the default, to be quick
+        estimator = RTRLRegressor(solver=solver, max_iter=20, random_state=seed)
+        error = estimator.fit(X[:2000], y[:2000]).predict(X[2000:]) - y[2000:]
         errors.append(np.sqrt(np.mean(error**2)) / np.std(y[2000:]))
     assert np.median(errors) <= bound
 
@@ -55,7 +63,7 @@ def test_training_hidden_rows_beats_the_echo_state_network_of_the_same_size():
     X, y = make_narma(1500, random_state=0)
     scores = {}
     for train_hidden in (True, False):
-        estimator = RTRLRegressor(8, train_hidden=train_hidden, random_state=0)
+        estimator = RTRLRegressor(8, train_hidden=train_hidden, max_iter=30, random_state=0)
         scores[train_hidden] = estimator.fit(X[:1000], y[:1000]).score(X[1000:], y[1000:])
     assert scores[True] > scores[False]
 
@@ -67,7 +75,11 @@ def test_the_best_epoch_is_kept(estimator):
     X, y = make_rows(150, missing=0.1)
     estimator.set_params(max_iter=6, n_iter_no_change=6).fit(X, y)
     assert estimator.n_iter_ == len(estimator.loss_curve_) == 6
-    assert estimator.best_loss_ == min(estimator.loss_curve_) < 0.4
+    if getattr(estimator, "solver", None) == "lm":  # judged by a part of the rows
+        assert estimator.best_loss_ in estimator.loss_curve_
+    else:
+        assert estimator.best_loss_ == min(estimator.loss_curve_)
+    assert estimator.best_loss_ < 0.4
     assert estimator.loss_ == estimator.loss_curve_[-1]
     assert_allclose(half_mean_square(estimator, X, y), estimator.best_loss_, rtol=1e-9)
     assert estimator.t_ == 6 * np.isfinite(y).sum()
@@ -384,7 +396,7 @@ def test_memory_does_not_grow_with_the_stream(estimator):
     assert abs(len(pickle.dumps(estimator)) - size) < 100
 
 
-@pytest.mark.parametrize("solver", ["sgd", "dekf"])
+@pytest.mark.parametrize("solver", ["sgd", "dekf", "lm"])
 def test_the_documented_memory_is_what_is_needed(solver):
     [sizes] = [line for line in RTRLRegressor.__doc__.splitlines() if "  n_hidden  " in line]
     [row] = [

@@ -834,6 +834,7 @@ WRONG_PARAMETERS = {
     "stateful": SWITCH,
     "warm_start": SWITCH,
     "verbose": ["loud", -1, None],
+    "n_jobs": [0.5, "2"],
     "random_state": ["seed", -1, 0.5],
 }
 

@@ -246,7 +246,7 @@ def test_synchronous_order_cannot_multiply_inputs_of_the_same_row_but_hidden_fir
     X = rng.uniform(-1, 1, size=(1500, 2))
     y = X[:, 0] * X[:, 1]
     score = {
-        order: RTRLRegressor(update_order=order, random_state=0)
+        order: RTRLRegressor(update_order=order, max_iter=20, random_state=0)
         .fit(X[:1000], y[:1000])
         .score(X[1000:], y[1000:])
         for order in ("synchronous", "hidden-first")

@@ -40,6 +40,24 @@ _ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
 _NOISE_FACTOR, _NOISE_RATE, _OUTLIER, _NOISE_FLOOR = 3.0, 0.01, 10.0, 1e-10
 _PROCESS_NOISE = 1e-12
 
+# The streaming learner. Each output of each copy is read by a few Kalman filters, one per row here:
+# prior variance of its weights; measurement noise in units of the running variance v of its
+# innovation; process noise in units of sqrt(v). One for systems that stay, one for those that move.
+_FILTERS = np.array([[1e4, 0.3, 1e-4], [100.0, 1.0, 1e-2]])
+_PRIOR, _RATIO, _DRIFT = range(3)
+N_FILTERS = len(_FILTERS)
+# Prior variance and process noise of hidden rows, whose measurement noise is 1. No variance is
+# raised beyond its prior by process noise.
+_HIDDEN_PRIOR, _HIDDEN_DRIFT = 1e-3, 1e-6
+# After a fit hidden rows have been taught, and start from this prior and what the fit knows.
+_RESUMED_PRIOR = 1.0
+# Running means of squared errors forget at _STREAM_RATE; an innovation beyond _BOUND of its
+# standard deviations counts less; shares fall with this power of the squared error.
+_STREAM_RATE, _BOUND, _SHARPNESS, _STREAM_FLOOR = 0.02, 4.0, 8, 1e-12
+_ERROR_FLOOR = 1e-30  # rounding in standardised units
+# How much the variance of an output weight grows when the hidden unit it reads moves.
+_MOTION = 1000.0
+
 # A prediction this many times the largest target is an explosion. Weights are good once the
 # predictions of the next n learned rows have kept below the second limit; a net that learns stays
 # below 3.
@@ -62,7 +80,7 @@ class Block(NamedTuple):
     Phi: np.ndarray  # (K, q) what hidden rows read
     Psi: np.ndarray  # (K, q) what output rows read
     C: np.ndarray  # (K, n_outputs, n) same-step derivatives of outputs by hidden units
-    trace: np.ndarray  # (q,) d x_o / d W_o where only outputs learn
+    trace: np.ndarray  # (copies, q) d x_o / d W_o where outputs feed nothing back
     position: np.ndarray  # (2,) int: steps in the block; 1 once P holds anything
 
 
@@ -80,6 +98,25 @@ class Optimizer(NamedTuple):
     steps: np.ndarray  # (1,) int, Adam's step count
 
 
+class Bank(NamedTuple):
+    """Memory of the streaming learner: the copies of the network and the filters that read them.
+
+    Copy 0 is W, whose hidden rows learn; copy 1 keeps them as they were and is there only if copy 0
+    learns them. ``filters`` counts copies, outputs, and the rows of _FILTERS, the last one fastest.
+    """
+
+    still: np.ndarray  # (n, q) copy 1
+    hidden: np.ndarray  # (n_hidden, q, q) covariances of copy 0's hidden rows
+    rows: np.ndarray  # (filters, q) the output row that each filter has found
+    covariance: np.ndarray  # (filters, q, q)
+    noise: np.ndarray  # (filters,) running variance of the innovation
+    error: np.ndarray  # (filters,) running mean of its square
+    share: np.ndarray  # (filters,) what the filter contributes to its copy's output row
+    copy_error: np.ndarray  # (n_outputs, copies) the same of the copies
+    copy_share: np.ndarray  # (n_outputs, copies)
+    begun: np.ndarray  # (1,) bool, whether all this belongs to W; if not, ``restart`` it
+
+
 class Guard(NamedTuple):
     """The last weights that are known to be good, to return to when learning explodes."""
 
@@ -95,6 +132,63 @@ def trust(guard, W):
     guard.limits[:] = 0.0
 
 
+def new_bank(n, q, n_outputs, train_hidden):
+    """Memory of a stream that has not begun."""
+    copies = 1 + train_hidden
+    filters = copies * n_outputs * N_FILTERS
+    return Bank(
+        still=np.zeros((n if train_hidden else 0, q)),
+        hidden=np.zeros((n - n_outputs if train_hidden else 0, q, q)),
+        rows=np.zeros((filters, q)),
+        covariance=np.zeros((filters, q, q)),
+        noise=np.zeros(filters),
+        error=np.zeros(filters),
+        share=np.zeros(filters),
+        copy_error=np.zeros((n_outputs, copies)),
+        copy_share=np.zeros((n_outputs, copies)),
+        begun=np.zeros(1, np.bool_),
+    )
+
+
+@njit(cache=True, nogil=True)
+def restart(bank, W):
+    """Both copies become W, and the filters know its output rows but are not sure of them."""
+    n_outputs = len(bank.copy_error)
+    bank.still[:] = W[: len(bank.still)]
+    bank.hidden[:] = _HIDDEN_PRIOR * np.eye(W.shape[1])
+    for m in range(len(bank.rows)):
+        bank.rows[m] = W[m // N_FILTERS % n_outputs]
+        bank.covariance[m] = _FILTERS[m % N_FILTERS, _PRIOR] * np.eye(W.shape[1])
+    bank.noise[:] = 1.0
+    bank.error[:] = bank.copy_error[:] = 0.0
+    bank.share[:] = 1.0 / N_FILTERS
+    bank.copy_share[:] = 0.0
+    bank.copy_share[:, 0] = 1.0
+    bank.begun[0] = True
+
+
+def resume(bank, blocks, noise):
+    """Covariances as if the filters had found W, from the rows whose J'J has these blocks.
+
+    ``noise`` is the mean squared error of each output over those rows.
+    """
+    n_outputs = len(noise)
+    for m in range(len(bank.rows)):
+        o, (prior, ratio, _) = m // N_FILTERS % n_outputs, _FILTERS[m % N_FILTERS]
+        bank.noise[m] = max(noise[o], _STREAM_FLOOR)
+        bank.covariance[m] = _posterior(blocks[o] / (ratio * bank.noise[m]), prior)
+    for r in range(len(bank.hidden)):
+        bank.hidden[r] = _posterior(blocks[n_outputs + r], _RESUMED_PRIOR)
+
+
+def _posterior(precision, prior):
+    """(precision + I / prior)^-1, symmetric to the last bit."""
+    eigenvalues, V = np.linalg.eigh(precision)
+    V /= np.sqrt(np.maximum(eigenvalues, 0.0) + 1.0 / prior)
+    covariance = V @ V.T
+    return (covariance + covariance.T) / 2
+
+
 def new_block(n, q, n_outputs, length, train_hidden):
     """Empty memory of the exact gradient; one vector is enough where only output rows learn."""
     if not train_hidden:
@@ -107,7 +201,7 @@ def new_block(n, q, n_outputs, length, train_hidden):
         Phi=np.zeros((length, q)),
         Psi=np.zeros((length, q)),
         C=np.zeros((length, n_outputs, n)),
-        trace=np.zeros(q),
+        trace=np.zeros((1 + train_hidden, q)),
         position=np.zeros(2, dtype=np.int64),
     )
 
@@ -227,18 +321,18 @@ def _linearise(net, W, Phi, Psi, J, C, j):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
-def _follow(net, trace, Psi):
-    """d x_o(k+1) / d W_o where the hidden rows are frozen and outputs feed nothing back."""
-    for c in range(net.n_outputs, len(trace)):
-        trace[c] += net.dt[0] * (Psi[0, c] - trace[c])
+def _follow(net, trace, copy, Psi, j):
+    """d x_o(k+1) / d W_o where outputs feed nothing back."""
+    for c in range(net.n_outputs, trace.shape[1]):
+        trace[copy, c] += net.dt[0] * (Psi[j, c] - trace[copy, c])
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def _readout_gradient(seed, trace, G):
     """G = d (seed . x_outputs(k+1)) / dW where the hidden rows are frozen."""
     for o in range(len(seed)):
-        for c in range(len(trace)):
-            G[o, c] = seed[o] * trace[c]
+        for c in range(trace.shape[1]):
+            G[o, c] = seed[o] * trace[0, c]
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
@@ -345,6 +439,36 @@ def _adam(learning_rate, first, second, steps, w, g):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _gain(covariances, m, G, r, gain, to):
+    """gain[to] = P_m g_r; returns g_r' P_m g_r."""
+    q = G.shape[1]
+    h = 0.0
+    for a in range(q):
+        s = 0.0
+        for c in range(q):
+            s += covariances[m, a, c] * G[r, c]
+        gain[to, a] = s
+        h += s * G[r, a]
+    return h
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _shrink(covariances, m, gain, r, root, drift, prior):
+    """P_m -= u u', u = gain_r / root, which is left in gain_r: this keeps every bit of symmetry.
+
+    Then process noise for variances below the prior.
+    """
+    q = gain.shape[1]
+    for a in range(q):
+        gain[r, a] /= root
+    for a in range(q):
+        for c in range(q):
+            covariances[m, a, c] -= gain[r, a] * gain[r, c]
+        if covariances[m, a, a] < prior:
+            covariances[m, a, a] += drift
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def _dekf(covariances, noises, output, innovation, G, gain, change):
     """Node-decoupled extended Kalman filter for one scalar output; adds to ``change``.
 
@@ -356,27 +480,110 @@ def _dekf(covariances, noises, output, innovation, G, gain, change):
     S = _NOISE_FACTOR * noise
     unexplained = innovation
     for r in range(rows):
-        covariance = covariances[r]
-        for a in range(q):
-            s = 0.0
-            for c in range(q):
-                s += covariance[a, c] * G[r, c]
-            gain[r, a] = s
-            S += s * G[r, a]
+        S += _gain(covariances, r, G, r, gain, r)
+        for c in range(q):
             # what the outputs before this one have already moved in this row
-            unexplained -= G[r, a] * change[r, a]
+            unexplained -= G[r, c] * change[r, c]
     root = np.sqrt(S)
     for r in range(rows):
-        covariance = covariances[r]
-        for a in range(q):
-            gain[r, a] /= root  # u, for P -= u u' keeps every bit of the symmetry
-            change[r, a] += gain[r, a] * unexplained / root
-        for a in range(q):
-            for c in range(q):
-                covariance[a, c] -= gain[r, a] * gain[r, c]
-            covariance[a, a] += _PROCESS_NOISE
+        _shrink(covariances, r, gain, r, root, _PROCESS_NOISE, np.inf)
+        for c in range(q):
+            change[r, c] += gain[r, c] * unexplained / root
     squared = min(innovation * innovation, _OUTLIER * noise)
     noises[output] = max(noise + _NOISE_RATE * (squared - noise), _NOISE_FLOOR)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _weigh(error, share, first, count):
+    """Shares of ``count`` competitors by their running squared errors."""
+    least = np.inf
+    for i in range(first, first + count):
+        least = min(least, max(error[i], _ERROR_FLOOR))
+    total = 0.0
+    for i in range(first, first + count):
+        share[i] = (least / max(error[i], _ERROR_FLOOR)) ** _SHARPNESS
+        total += share[i]
+    for i in range(first, first + count):
+        share[i] /= total
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
+    """Learn output o of one copy in all its filters, and combine them into its row of W.
+
+    Per filter, with w its row, g = d x_o / d W_o and xi its innovation:
+
+        R = ratio v, S = R + g' P g, b = max(1, |xi| / (4 sqrt S))
+        w += P g xi / (b S), P -= P g g' P / (b S)
+
+    Returns what remains of the innovation after that, and b, both as the combination has them.
+    """
+    _, _, rows, covariance, noises, errors, shares, copy_error, _, _ = bank
+    n_outputs, q = len(copy_error), W.shape[1]
+    first = (copy * n_outputs + o) * N_FILTERS
+    residual = bound = 0.0
+    for i in range(N_FILTERS):
+        m = first + i
+        innovation = target - x[o]
+        for c in range(q):
+            innovation -= net.dt[o] * (rows[m, c] - W[o, c]) * Psi[j, c]
+        squared, noise = innovation * innovation, noises[m]
+        h = _gain(covariance, m, trace, copy, gain, 0)
+        S = _FILTERS[i, _RATIO] * noise + h
+        b = max(1.0, abs(innovation) / (_BOUND * np.sqrt(S)))
+        noise += _STREAM_RATE * (min(squared, _OUTLIER * noise) - noise)
+        noises[m] = max(noise, _STREAM_FLOOR)
+        drift = _FILTERS[i, _DRIFT] * np.sqrt(noises[m])
+        _shrink(covariance, m, gain, 0, np.sqrt(b * S), drift, _FILTERS[i, _PRIOR])
+        for c in range(q):
+            rows[m, c] += gain[0, c] * innovation / np.sqrt(b * S)
+        residual += shares[m] * innovation * (1.0 - h / (b * S))
+        bound += shares[m] * b
+        errors[m] += _STREAM_RATE * (squared - errors[m])
+    copy_error[o, copy] += _STREAM_RATE * ((target - x[o]) ** 2 - copy_error[o, copy])
+    _weigh(errors, shares, first, N_FILTERS)
+    for c in range(q):
+        W[o, c] = 0.0
+        for m in range(first, first + N_FILTERS):
+            W[o, c] += shares[m] * rows[m, c]
+    return residual, bound
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _learn_hidden(covariances, n_outputs, residual, bound, G, gain, change):
+    """Kalman filter of the hidden rows on what the output filters left; adds to ``change``.
+
+    S = b (1 + sum_r g_r' P_r g_r), d_r = P_r g_r residual / S, P_r -= P_r g_r g_r' P_r / S
+    """
+    n, q = G.shape
+    h = 0.0
+    for r in range(n_outputs, n):
+        for c in range(n_outputs):
+            G[r, c] = 0.0  # output feedback stays as it is
+        h += _gain(covariances, r - n_outputs, G, r, gain, r)
+        for c in range(q):
+            # what the outputs before this one have already moved in this row
+            residual -= G[r, c] * change[r, c]
+    root = np.sqrt(bound * (1.0 + h))
+    for r in range(n_outputs, n):
+        _shrink(covariances, r - n_outputs, gain, r, root, _HIDDEN_DRIFT, _HIDDEN_PRIOR)
+        for c in range(q):
+            change[r, c] += gain[r, c] * residual / root
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def _move(bank, W, n_outputs, change):
+    """Change the hidden rows, and tell the output filters how far their features moved."""
+    rows, covariance = bank.rows, bank.covariance
+    n, q = W.shape
+    for r in range(n_outputs, n):
+        moved, size = 0.0, _STREAM_FLOOR
+        for c in range(q):
+            moved += change[r, c] ** 2
+            size += W[r, c] ** 2
+            W[r, c] += change[r, c]
+        for m in range(n_outputs * N_FILTERS):
+            covariance[m, r, r] += _MOTION * rows[m, r] ** 2 * moved / size
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
@@ -447,12 +654,17 @@ def forget(block):
 
 
 @njit(cache=True, nogil=True)
-def _recover(optimizer, guard, W, x, block):
-    """Back to the last good weights, at rest, with the optimizer as it was at the start."""
+def _recover(guard, W, x, block):
+    """Back to the last good weights, at rest."""
     W[:] = guard.good
     guard.candidate[:] = guard.good
     guard.limits[1:] = 0.0
     rest(x, block)
+
+
+@njit(cache=True, nogil=True)
+def _reset(optimizer):
+    """The optimizer as it was at the start."""
     optimizer.velocity[:] = 0.0
     optimizer.second_moment[:] = 0.0
     optimizer.steps[0] = 0
@@ -490,7 +702,7 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
         if K:
             _linearise(net, W, Phi, Psi, J, C, j)
         else:
-            _follow(net, trace, Psi)
+            _follow(net, trace, 0, Psi, j)
         delta[:] = 0.0
         learned = False
         for o in range(n_outputs if solver == DEKF else 1):  # the filter takes them one by one
@@ -510,7 +722,8 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
         if solver == DEKF:
             w += delta
         if learned and _exploded(limits, W, w, Psi, j, x, Y, k):
-            _recover(optimizer, guard, W, x, block)
+            _recover(guard, W, x, block)
+            _reset(optimizer)
             f[:] = 0.0
             explosions += 1
             continue
@@ -527,6 +740,99 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
 
 
 @njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def stream(net, block, bank, guard, W, x, X, Y, starts):
+    """Learn the rows of X, Y as a stream: output filters first, hidden rows on what they leave.
+
+    In place like ``learn``; x holds the states of all copies. The copies predict separately; the
+    share of each follows from its errors in earlier rows.
+    """
+    P, J, Phi, Psi, C, trace, position = block
+    still, hidden, copy_share = bank.still, bank.hidden, bank.copy_share
+    copy_error = bank.copy_error.reshape(copy_share.size)
+    limits = guard.limits
+    (n, q), (n_outputs, copies), K = W.shape, copy_share.shape, len(J)
+    x0, x1 = x[:n], x[n:]
+    f0, f1 = np.tanh(x0), np.tanh(x1)
+    Lam, seed = np.empty((K + 1, n)), np.empty(n_outputs)
+    G, gain, change = np.empty((n, q)), np.empty((n, q)), np.empty((n, q))
+    Phi1, Psi1, j1 = np.empty((1, q)), np.empty((1, q)), np.uintp(0)
+    if K == 0:
+        Phi, Psi = np.empty((1, q)), np.empty((1, q))
+    w = W.reshape(n * q)
+    explosions = 0
+    for k in range(len(X)):
+        if starts[k]:
+            rest(x, block)
+            f0[:] = 0.0
+            f1[:] = 0.0
+        j = np.uintp(position[0])
+        _step(net, W, x0, f0, X, k, Phi, Psi, j)
+        _follow(net, trace, 0, Psi, j)
+        if K:
+            _linearise(net, W, Phi, Psi, J, C, j)
+            _step(net, still, x1, f1, X, k, Phi1, Psi1, j1)
+            _follow(net, trace, 1, Psi1, j1)
+        change[:] = 0.0
+        learned = False
+        for o in range(n_outputs):
+            if np.isnan(Y[k, o]):
+                continue
+            learned = True
+            residual, bound = _read_out(net, bank, W, x0, trace, 0, Psi, j, o, Y[k, o], gain)
+            if K:
+                _read_out(net, bank, still, x1, trace, 1, Psi1, j1, o, Y[k, o], gain)
+                _weigh(copy_error, copy_share.reshape(copy_share.size), o * copies, copies)
+                seed[:] = 0.0
+                seed[o] = 1.0
+                _gradient(net, P, J, Phi, Psi, C, position, seed, Lam, G)
+                _learn_hidden(hidden, n_outputs, residual, bound, G, gain, change)
+        if K:
+            _move(bank, W, n_outputs, change)
+        if learned and (
+            _exploded(limits, W, w, Psi, j, x0, Y, k)
+            or (K and _exploded(limits, still, still.reshape(n * q), Psi1, j1, x1, Y, k))
+        ):
+            _recover(guard, W, x, block)
+            f0[:] = 0.0
+            f1[:] = 0.0
+            restart(bank, W)
+            explosions += 1
+            continue
+        limits[2] += learned
+        if learned and limits[2] == n:
+            _remember(guard, W)
+        if K:
+            position[0] += 1
+        if K and position[0] == K:
+            _advance(net, P, J, Phi, Psi, C, position)
+            position[0] = 0
+            position[1] = 1
+    return explosions
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def record(net, W, x, X, starts, Phi, Psi, out):
+    """``run`` that keeps what hidden rows (Phi) and output rows (Psi) read, both (n_rows, q)."""
+    f = np.tanh(x)
+    for k in range(len(X)):
+        if starts[k]:
+            x[:] = 0.0
+            f[:] = 0.0
+        _step(net, W, x, f, X, k, Phi, Psi, np.uintp(k))
+        out[k] = x[: net.n_outputs]
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+def smooth(net, Psi, starts, out):
+    """``out[k]`` = d x_o(k+1) / d W_o without the outputs' columns, if nothing reads outputs."""
+    n_outputs = net.n_outputs
+    for k in range(len(Psi)):
+        for c in range(out.shape[1]):
+            before = 0.0 if starts[k] else out[k - 1, c]
+            out[k, c] = before + net.dt[0] * (Psi[k, n_outputs + c] - before)
+
+
+@njit(cache=True, nogil=True, fastmath=_FASTMATH)
 def loss_gradient(net, W, X, Y, starts, G):
     """1/2 sum of squared errors at fixed W, and its gradient in G by back-propagation.
 
@@ -536,18 +842,13 @@ def loss_gradient(net, W, X, Y, starts, G):
     n, q = W.shape
     n_outputs = net.n_outputs
     T = len(X)
-    Phi, Psi, errors = np.empty((T, q)), np.empty((T, q)), np.zeros((T, n_outputs))
-    x, f = np.zeros(n), np.zeros(n)
+    Phi, Psi, errors = np.empty((T, q)), np.empty((T, q)), np.empty((T, n_outputs))
+    record(net, W, np.zeros(n), X, starts, Phi, Psi, errors)
     loss = 0.0
     for k in range(T):
-        if starts[k]:
-            x[:] = 0.0
-            f[:] = 0.0
-        _step(net, W, x, f, X, k, Phi, Psi, np.uintp(k))
         for o in range(n_outputs):
-            if not np.isnan(Y[k, o]):
-                errors[k, o] = x[o] - Y[k, o]
-                loss += 0.5 * errors[k, o] ** 2
+            errors[k, o] = 0.0 if np.isnan(Y[k, o]) else errors[k, o] - Y[k, o]
+            loss += 0.5 * errors[k, o] ** 2
     G[:] = 0.0
     adjoint = np.zeros(n)  # of the state after the row at hand
     before = np.zeros(n)  # of the state before it

@@ -1,0 +1,249 @@
+"""Levenberg-Marquardt for recurrent networks: damped Gauss-Newton steps on the exact Jacobian.
+
+What is minimised, over all weights but those that read the outputs, is
+
+    1/2 sum of squared errors + 1/2 sum_i decay_i (w_i - anchor_i)^2
+
+The weights that read outputs (the output feedback) stay as they are, zero in a new network: trained
+with the rest, one start in three ended in a network that predicts well only as long as it does not
+run free.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from joblib import Parallel, delayed
+from scipy.linalg import lapack
+
+from skrecurrent._epochs import in_washout
+from skrecurrent._kernels import rtrl
+from skrecurrent._kernels.jacobian import normal_equations, row_blocks
+
+# J'J and J'e are sums over so many groups of whole sequences at most, of so many rows at least,
+# however many of them are worked on at once: the bits do not depend on that.
+_GROUPS, _GROUP_ROWS = 8, 500
+
+# The prior variance of a change of hidden weights, and how many times stronger than it says the
+# decay is at first. Decay then falls by a constant factor from step to step, to a lowest value
+# relative to the targets' sum of squares.
+_HIDDEN_VARIANCE, _CAUTION = 0.03, 10.0
+_DECAY_FALLS, _LOWEST_DECAY = 0.5, 1e-15
+
+# Decays that ridge regression tries, in units of the largest eigenvalue of A'A.
+_DECAYS = np.logspace(-14, 2, 65)
+
+# The errors of a sequence's first rows, when the network has just left its rest state, are made
+# smaller by this factor. They cannot be predicted well, and should not govern the fit; if they did
+# not count at all the network would run wild there.
+_WASHOUT_SCALE = 0.01
+
+# Damping starts at this part of the largest curvature. Attempts to find a step that helps.
+_FIRST_DAMPING, _ATTEMPTS = 1e-3, 10
+
+
+class Curvature(NamedTuple):
+    """What is known about weights after a fit: where to start a filter that goes on learning."""
+
+    blocks: np.ndarray  # (trained rows, q, q), each row's block of J'J; 0 for output feedback
+    noise: np.ndarray  # (n_outputs,) mean squared error
+
+
+class Point(NamedTuple):
+    """Weights and what the frozen network does with them."""
+
+    weights: np.ndarray
+    Phi: np.ndarray
+    Psi: np.ndarray
+    errors: np.ndarray
+    loss: float
+
+
+class LeastSquares:
+    """The errors of a frozen network over given rows, as a function of its weights."""
+
+    def __init__(self, net, X, Y, starts, n_jobs=None):
+        self.net, self.X, self.Y, self.starts, self.n_jobs = net, X, Y, starts, n_jobs
+        self.scales = np.where(np.isnan(Y), 0.0, 1.0)
+        self.scales[in_washout(starts)] *= _WASHOUT_SCALE
+        self.counted = self.scales == 1.0
+        self.lowest_decay = max(_LOWEST_DECAY * float(np.nansum(Y**2)), np.finfo(float).tiny)
+        self.groups = _groups(starts)
+
+    def at(self, weights):
+        """Run the network from rest."""
+        T, (n, q) = len(self.X), weights.shape
+        Phi, Psi, errors = np.empty((T, q)), np.empty((T, q)), np.empty(self.Y.shape)
+        rtrl.record(self.net, weights, np.zeros(n), self.X, self.starts, Phi, Psi, errors)
+        errors = self.scales * np.where(self.scales == 0.0, 0.0, errors - self.Y)
+        with np.errstate(over="ignore"):
+            loss = 0.5 * np.sum(errors**2)
+        return Point(weights, Phi, Psi, errors, loss)
+
+    def normal_equations(self, point):
+        """J'J and J'e, summed over groups of sequences in the order of time."""
+
+        def of_group(rows):
+            errors = point.errors[rows]
+            return normal_equations(self.net, point.weights, *self._rows(point, rows), errors)
+
+        if len(self.groups) == 1:
+            return of_group(self.groups[0])
+        parallel = Parallel(self.n_jobs, prefer="threads", return_as="generator")
+        sums = parallel(delayed(of_group)(rows) for rows in self.groups)
+        JJ, Je = next(sums)
+        for more_JJ, more_Je in sums:
+            JJ += more_JJ
+            Je += more_Je
+        return JJ, Je
+
+    def _rows(self, point, rows):
+        return point.Phi[rows], point.Psi[rows], self.starts[rows], self.scales[rows]
+
+    def curvature(self, weights, only_readout):
+        """Each row's block of J'J, and the mean squared errors."""
+        point = self.at(weights)
+        q, n_outputs = weights.shape[1], self.net.n_outputs
+        if only_readout:
+            features = self.features(point)
+            of_rows = np.stack([features[rows].T @ features[rows] for rows in self.counted.T])
+        else:
+            of_rows = row_blocks(self.net, weights, *self._rows(point, slice(None)))
+        blocks = np.zeros((len(of_rows), q, q))
+        blocks[:, n_outputs:, n_outputs:] = of_rows
+        squares = np.where(self.counted, point.errors**2, 0.0).sum(axis=0)
+        return Curvature(blocks, squares / np.maximum(self.counted.sum(axis=0), 1))
+
+    def features(self, point):
+        """Derivatives of a prediction by its own row of weights, if nothing reads the outputs."""
+        features = np.empty((len(self.X), point.weights.shape[1] - self.net.n_outputs))
+        rtrl.smooth(self.net, point.Psi, self.starts, features)
+        return features
+
+    def solve_readout(self, weights):
+        """Weights with output rows by ridge regression, and its decay and noise for each output."""
+        weights = weights.copy()
+        n_outputs = self.net.n_outputs
+        features = self.features(self.at(weights))
+        decays, noises = np.empty(n_outputs), np.empty(n_outputs)
+        for o, (known, scale) in enumerate(zip(~np.isnan(self.Y).T, self.scales.T)):
+            A, y = features[known] * scale[known, None], self.Y[known, o] * scale[known]
+            solved = bayesian_ridge(A, y, self.counted[:, o].sum())
+            weights[o, n_outputs:], decays[o], noises[o] = solved
+        return weights, decays, noises
+
+
+def _groups(starts):
+    """Slices of rows, each of whole sequences."""
+    size = max(_GROUP_ROWS, -(-len(starts) // _GROUPS))
+    cuts = [0]
+    for start in np.flatnonzero(starts):
+        if start - cuts[-1] >= size:
+            cuts.append(int(start))
+    return [slice(a, b) for a, b in zip(cuts, [*cuts[1:], len(starts)])]
+
+
+def bayesian_ridge(A, y, n_rows):
+    """Ridge regression whose decay is the most probable one: weights, decay, noise variance.
+
+    ``n_rows`` is how many rows count in full. MacKay, "Bayesian interpolation", Neural Computation
+    4(3), 415-447, 1992. Decays are tried one by one, since there can be several maxima: on
+    Roessler's system his iteration ended in the one where all weights are zero.
+    """
+    eigenvalues, V = np.linalg.eigh(A.T @ A)
+    eigenvalues = np.maximum(eigenvalues, 0.0)
+    b, total = V.T @ (A.T @ y), float(y @ y)
+    tiny = np.finfo(float).tiny
+    decays = max(eigenvalues.max(initial=0.0), tiny / _DECAYS[0]) * _DECAYS[:, None]
+    weights = b / (eigenvalues + decays)
+    residuals = total - np.sum(weights * (2.0 * b - eigenvalues * weights), axis=1)
+    residuals = np.maximum(residuals, max(_LOWEST_DECAY * total, tiny))
+    penalised = residuals + decays[:, 0] * np.sum(weights**2, axis=1)
+    doubted = np.sum(np.log1p(eigenvalues / decays), axis=1)
+    best = np.argmin(n_rows * np.log(penalised) + doubted)
+    determined = np.sum(eigenvalues / (eigenvalues + decays[best]))
+    noise = residuals[best] / max(n_rows - determined, 1.0)
+    return V @ weights[best], decays[best, 0], noise
+
+
+def least_squares_size(n, q, n_outputs):
+    """Numbers held at once, whatever the rows: J'J, its copy to be solved, the sums of groups."""
+    n_weights = n * (q - n_outputs)
+    return 3 * n_weights**2
+
+
+class Descent:
+    """Steps from one start: Nielsen's damping, and decay that falls from step to step.
+
+    Decay and anchor have the shape of the trained weights, (n, p).
+    """
+
+    def __init__(self, problem, weights, decay, anchor):
+        self.problem, self.point = problem, problem.at(weights)
+        self.decay, self.anchor = np.maximum(decay, problem.lowest_decay), anchor
+        self.damping, self.growth = None, 2.0
+
+    def step(self):
+        """One step downhill, if any is found."""
+        JJ, Je = self.problem.normal_equations(self.point)
+        if self.damping is None:
+            self.damping = _FIRST_DAMPING * max(JJ.diagonal().max(), self.problem.lowest_decay)
+        away = (self._trained(self.point.weights) - self.anchor).ravel()
+        gradient = Je + self.decay.ravel() * away
+        objective = self._objective(self.point)
+        for _ in range(_ATTEMPTS):
+            change = _solve(JJ, self.decay.ravel() + self.damping, -gradient)
+            trial = self._changed(change)
+            gain = objective - self._objective(trial)
+            if gain > 0.0:
+                expected = 0.5 * change @ (self.damping * change - gradient)
+                ratio = gain / expected
+                self.damping *= max(0.2, 1.0 - (2.0 * ratio - 1.0) ** 3)
+                self.point, self.growth = trial, 2.0
+                break
+            self.damping *= self.growth
+            self.growth *= 2.0
+        self.decay = np.maximum(_DECAY_FALLS * self.decay, self.problem.lowest_decay)
+
+    def _trained(self, weights):
+        return weights[:, self.problem.net.n_outputs :]
+
+    def _changed(self, change):
+        weights = self.point.weights.copy()
+        self._trained(weights)[:] += change.reshape(self.decay.shape)
+        return self.problem.at(weights)
+
+    def _objective(self, point):
+        penalty = np.sum(self.decay * (self._trained(point.weights) - self.anchor) ** 2)
+        return point.loss + 0.5 * penalty
+
+
+def _solve(JJ, diagonal, right):
+    """Solution of (JJ + diag) x = right, JJ being as good as positive definite."""
+    A = JJ.copy()
+    A.flat[:: len(A) + 1] += diagonal
+    factor, failed = lapack.dpotrf(A, lower=1, overwrite_a=1, clean=0)
+    if failed:  # to rounding, where damping has become too weak to see
+        return np.zeros_like(right)
+    return lapack.dpotrs(factor, right, lower=1)[0]
+
+
+def first_descent(problem, weights):
+    """From a new network: readout by ridge regression, and hidden weights that should stay near.
+
+    The noise of the readout, measured against the prior variance of hidden weights, says how strong
+    decay must be at first; strong enough, the network stays an echo state network.
+    """
+    n_outputs = problem.net.n_outputs
+    weights, decays, noises = problem.solve_readout(weights)
+    anchor = weights[:, n_outputs:].copy()
+    anchor[:n_outputs] = 0.0
+    decay = np.full_like(anchor, _CAUTION * noises.mean() / _HIDDEN_VARIANCE)
+    decay[:n_outputs] = decays[:, None]
+    return Descent(problem, weights, decay, anchor)
+
+
+def next_descent(problem, weights):
+    """From a network that has learned: near its weights, as far as its errors allow."""
+    anchor = weights[:, problem.net.n_outputs :].copy()
+    noise = 2.0 * problem.at(weights).loss / max(problem.counted.sum(), 1)
+    return Descent(problem, weights, np.full_like(anchor, noise / _HIDDEN_VARIANCE), anchor)

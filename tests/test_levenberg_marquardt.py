@@ -1,0 +1,380 @@
+"""The exact Jacobian against the plain recursion and differences, and the fit built on it."""
+
+import warnings
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.linear_model import BayesianRidge
+from threadpoolctl import threadpool_limits
+
+from skrecurrent import RTRLRegressor, _rtrl
+from skrecurrent._kernels import jacobian, rtrl
+from skrecurrent._levenberg_marquardt import (
+    Descent,
+    LeastSquares,
+    bayesian_ridge,
+    first_descent,
+    least_squares_size,
+)
+from skrecurrent.datasets import make_mackey_glass
+from tests.common import assert_same, make_rows
+from tests.reference import rtrl as reference
+
+CASES = [
+    # seed, n_hidden, n_features, n_outputs, hidden_first
+    (0, 1, 1, 1, True),
+    (1, 6, 2, 1, True),
+    (2, 6, 2, 1, False),
+    (3, 4, 1, 3, True),
+    (4, 9, 3, 2, False),
+    (5, 3, 1, 5, True),
+]
+
+
+def random_problem(case, n_rows=70):
+    """Random weights, Euler steps, targets with gaps, and three sequences after the first."""
+    seed, n_hidden, n_features, n_outputs, hidden_first = case
+    rng = np.random.default_rng(seed)
+    X, Y = make_rows(n_rows, n_features, n_outputs, missing=0.3, seed=seed)
+    n, q = n_outputs + n_hidden, n_outputs + n_hidden + n_features + 1
+    net = rtrl.Net(rng.choice([1.0, 0.4], n), n_outputs, hidden_first)
+    starts = np.zeros(n_rows, np.bool_)
+    starts[[0, 20, 21, 55]] = True
+    weights = rng.normal(size=(n, q)) / np.sqrt(q)
+    return LeastSquares(net, X, Y.reshape(n_rows, -1), starts), weights
+
+
+def plain_jacobian(problem, weights):
+    """(T, n_outputs, n_weights) by the recursion of Williams & Zipser."""
+    net = problem.net
+    plain = reference.PlainRTRL(weights, net.n_outputs, net.dt, net.hidden_first)
+    rows = []
+    for u, start in zip(problem.X, problem.starts):
+        if start:
+            plain.rest()
+        plain.step(u)
+        rows.append(plain.output_gradients()[:, :, net.n_outputs :])
+    J = np.array(rows).reshape(*problem.Y.shape, -1)
+    return J * problem.scales[:, :, None]
+
+
+def fast_jacobian(problem, weights):
+    """The chunks put together, in the order of time."""
+    point = problem.at(weights)
+    J = np.empty((*problem.Y.shape, weights[:, problem.net.n_outputs :].size))
+    for rows, chunk in jacobian.jacobian(
+        problem.net, weights, point.Phi, point.Psi, problem.starts, problem.scales
+    ):
+        J[rows] = chunk.reshape(len(rows), *J.shape[1:])
+    return J
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("chunk_size", [1, 3000, 2**19])
+def test_jacobian_is_that_of_the_plain_recursion(case, chunk_size, monkeypatch):
+    monkeypatch.setattr(jacobian, "_CHUNK_SIZE", chunk_size)
+    problem, weights = random_problem(case)
+    expected = plain_jacobian(problem, weights)
+    assert_allclose(fast_jacobian(problem, weights), expected, rtol=0, atol=1e-12)
+    assert np.abs(expected).max() > 0.1
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_jacobian_agrees_with_differences(case):
+    problem, weights = random_problem(case)
+    n_outputs, step = problem.net.n_outputs, 1e-6
+    J = fast_jacobian(problem, weights).reshape(-1, *weights[:, n_outputs:].shape)
+    for r, c in np.ndindex(*J.shape[1:]):
+        errors = []
+        for sign in (1, -1):
+            changed = weights.copy()
+            changed[r, n_outputs + c] += sign * step
+            errors.append(problem.at(changed).errors.ravel())
+        assert_allclose(J[:, r, c], (errors[0] - errors[1]) / (2 * step), rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3000, 2**19])
+@pytest.mark.parametrize("case", CASES)
+def test_sums_over_chunks_are_those_of_the_whole_jacobian(case, chunk_size, monkeypatch):
+    monkeypatch.setattr(jacobian, "_CHUNK_SIZE", chunk_size)
+    problem, weights = random_problem(case)
+    n, p = len(weights), weights.shape[1] - problem.net.n_outputs
+    J = plain_jacobian(problem, weights).reshape(-1, n * p)
+    point = problem.at(weights)
+    JJ, Je = problem.normal_equations(point)
+    assert_allclose(JJ, J.T @ J, rtol=0, atol=1e-11)
+    assert_array_equal(JJ, JJ.T)
+    assert_allclose(Je, J.T @ point.errors.ravel(), rtol=0, atol=1e-11)
+    blocks = problem.curvature(weights, only_readout=False).blocks
+    first = problem.net.n_outputs
+    for r in range(n):
+        own = slice(r * p, (r + 1) * p)
+        assert_allclose(blocks[r][first:, first:], (J.T @ J)[own, own], rtol=0, atol=1e-11)
+        assert not blocks[r][:first].any()
+        assert not blocks[r][:, :first].any()
+
+
+@pytest.mark.parametrize("update_order", ["synchronous", "hidden-first"])
+def test_gradient_is_that_of_back_propagation(update_order, monkeypatch):
+    """J'e, where all rows count alike, is what ``loss_gradient`` says of the trained weights."""
+    monkeypatch.setattr("skrecurrent._levenberg_marquardt._WASHOUT_SCALE", 1.0)
+    X, Y = make_rows(90, 2, 2, missing=0.2)
+    ids = np.repeat([0, 1], [40, 50])
+    estimator = RTRLRegressor(6, update_order=update_order, dt=0.7, max_iter=2, random_state=0)
+    estimator.fit(X, Y, sequence_id=ids)
+    loss, gradient = estimator.loss_gradient(X, Y, sequence_id=ids)
+    starts = np.r_[True, ids[1:] != ids[:-1]]
+    problem = LeastSquares(estimator._net, *estimator._to_network_units(X, Y), starts)
+    point = problem.at(estimator.weights_)
+    assert point.loss == pytest.approx(loss, rel=1e-12)
+    _, Je = problem.normal_equations(point)
+    assert_allclose(Je, gradient[:, 2:].ravel(), rtol=0, atol=1e-10)
+
+
+def test_sums_over_sequences_do_not_depend_on_the_number_of_jobs():
+    X, Y = make_rows(4000, 2, 2)
+    ids = np.repeat(np.arange(40), 100)
+    fitted = []
+    for n_jobs in (1, 2, 3):
+        with threadpool_limits(n_jobs):
+            estimator = RTRLRegressor(4, solver="lm", n_jobs=n_jobs, max_iter=4, random_state=0)
+            fitted.append(estimator.fit(X, Y, sequence_id=ids))
+    assert_same(fitted[1], fitted[0])
+    assert_same(fitted[2], fitted[0])
+    groups = LeastSquares(None, X, Y, np.r_[True, ids[1:] != ids[:-1]]).groups
+    assert len(groups) == 8
+    assert all(group.start % 100 == 0 for group in groups)
+
+
+def test_sequences_are_worked_off_as_if_each_stood_alone():
+    case = (1, 5, 2, 2, True)
+    problem, weights = random_problem(case)
+    JJ, Je = problem.normal_equations(problem.at(weights))
+    sum_JJ, sum_Je = np.zeros_like(JJ), np.zeros_like(Je)
+    for rows in np.split(np.arange(70), np.flatnonzero(problem.starts)[1:]):
+        alone = LeastSquares(problem.net, problem.X[rows], problem.Y[rows], problem.starts[rows])
+        more_JJ, more_Je = alone.normal_equations(alone.at(weights))
+        sum_JJ += more_JJ
+        sum_Je += more_Je
+    assert_allclose(JJ, sum_JJ, rtol=0, atol=1e-11)
+    assert_allclose(Je, sum_Je, rtol=0, atol=1e-11)
+
+
+# The readout
+
+
+def test_most_probable_ridge_is_that_of_scikit_learn(rng):
+    A = rng.normal(size=(80, 6))
+    y = A @ rng.normal(size=6) + 0.5 * rng.normal(size=80)
+    weights, decay, noise = bayesian_ridge(A, y, len(y))
+    flat = {"alpha_1": 0, "alpha_2": 0, "lambda_1": 0, "lambda_2": 0}
+    peer = BayesianRidge(fit_intercept=False, max_iter=1000, tol=1e-10, **flat).fit(A, y)
+    assert_allclose(weights, peer.coef_, rtol=0.01)
+    assert decay == pytest.approx(peer.lambda_ / peer.alpha_, rel=0.5)  # one of a few per decade
+    assert noise == pytest.approx(1 / peer.alpha_, rel=0.01)
+
+
+@pytest.mark.parametrize("y", [np.zeros(5), np.ones(5), np.zeros(0)])
+def test_ridge_of_hardly_any_rows_is_finite(y, rng):
+    weights, decay, noise = bayesian_ridge(rng.normal(size=(len(y), 7)), y, len(y))
+    assert np.isfinite(weights).all()
+    assert decay > 0.0
+    assert np.isfinite(noise)
+
+
+@pytest.mark.parametrize("solver", ["auto", "lm"])
+def test_readout_of_an_echo_state_network_is_solved_at_once(solver):
+    """By ridge regression of the targets on what a prediction depends on, leak included."""
+    X, y = make_rows(300, missing=0.1)
+    estimator = RTRLRegressor(
+        7, solver=solver, train_hidden=False, output_dt=0.6, standardize=False, random_state=0
+    )
+    hidden = estimator.partial_fit(X[:1], [np.nan]).weights_[1:].copy()
+    estimator.fit(X, y)
+    assert estimator.n_iter_ == 1
+    assert_array_equal(estimator.weights_[1:], hidden)
+    assert estimator.weights_[0, 0] == 0.0
+    net = reference.PlainRTRL(estimator.weights_, 1, estimator._net.dt, True, only_readout=True)
+    features = []
+    for u in X:
+        net.step(u)
+        features.append(net.output_gradients()[0, 0, 1:].copy())
+    known = np.isfinite(y)
+    scale = np.where(np.arange(300) < 30, 0.01, 1.0)[known]
+    A, target = np.array(features)[known] * scale[:, None], y[known] * scale
+    expected, *_ = bayesian_ridge(A, target, (scale == 1.0).sum())
+    assert_allclose(estimator.weights_[0, 1:], expected, rtol=1e-6, atol=1e-9)
+
+
+# Steps
+
+
+def test_every_step_lowers_the_objective_and_decay_falls():
+    problem, weights = random_problem((1, 6, 2, 1, True))
+    weights[0] = 0.0
+    weights[:, 0] = 0.0
+    descent = first_descent(problem, weights)
+    for _ in range(30):
+        objective, decay = descent._objective(descent.point), descent.decay
+        descent.step()
+        assert descent._objective(descent.point) <= objective
+        assert np.all(descent.decay <= decay)
+    assert not descent.point.weights[:, 0].any()
+    start = problem.at(problem.solve_readout(weights)[0])
+    assert descent.point.loss < start.loss / 10
+
+
+def test_steps_of_a_linear_problem_reach_its_solution():
+    """With hidden weights held by decay, the output row is ridge regression after few steps."""
+    problem, weights = random_problem((1, 6, 2, 1, True), n_rows=200)
+    weights[:, 0] = 0.0
+    anchor = weights[:, 1:].copy()
+    decay = np.full_like(anchor, 1e12)
+    decay[0] = 0.0
+    descent = Descent(problem, weights, decay, anchor)
+    descent.damping = 1e-9
+    descent.step()
+    features = problem.features(problem.at(weights)) * problem.scales
+    target = np.where(problem.scales > 0, problem.Y, 0.0) * problem.scales
+    expected = np.linalg.lstsq(features, target[:, 0])[0]
+    assert_allclose(descent.point.weights[0, 1:], expected, rtol=1e-5, atol=1e-8)
+
+
+def test_output_feedback_stays_zero():
+    X, Y = make_rows(150, 2, 2)
+    estimator = RTRLRegressor(5, solver="lm", max_iter=10, random_state=0).fit(X, Y)
+    assert not estimator.weights_[:, :2].any()
+
+
+def test_memory_is_counted():
+    needed = {
+        solver: RTRLRegressor(30, solver=solver)._memory_needed(2, 1) for solver in ("lm", "dekf")
+    }
+    assert needed["lm"] - needed["dekf"] == 8 * least_squares_size(31, 34, 1)
+    assert least_squares_size(31, 34, 1) == 3 * (31 * 33) ** 2
+
+
+# The fit
+
+
+def test_fit_is_far_better_than_the_filter_where_there_is_no_noise():
+    X, y = make_mackey_glass(900, random_state=0)
+    error = {}
+    for solver in ("lm", "dekf"):
+        estimator = RTRLRegressor(8, solver=solver, max_iter=30, random_state=0)
+        error[solver] = 1 - estimator.fit(X[:600], y[:600]).score(X[600:], y[600:])
+    assert error["lm"] < 0.2 * error["dekf"]
+
+
+def test_the_last_rows_say_which_iteration_is_kept():
+    X, y = make_mackey_glass(200, random_state=0)
+    other = y.copy()
+    other[170:] = 2 - y[170:]
+    estimator = RTRLRegressor(5, solver="lm", max_iter=30, random_state=0)
+    errors = []
+    for targets in (y, other):
+        predictions = estimator.fit(X, targets).reset_state().predict(X)
+        errors.append(np.mean((predictions - y)[20:170] ** 2))
+    assert errors[0] < 0.3 * errors[1]
+
+
+def test_a_fit_that_has_converged_ends_with_iterations_on_all_rows():
+    X, y = make_rows(200)
+    fits = {}
+    for n_last in (0, 3):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_rtrl, "_LAST_ITERATIONS", n_last)
+            patch.setattr(_rtrl, "_STILL_GOOD", np.inf)
+            fits[n_last] = RTRLRegressor(3, solver="lm", random_state=0).fit(X, y)
+    assert fits[3].n_iter_ == fits[0].n_iter_ + 3
+    assert fits[3].best_loss_ < fits[0].best_loss_
+
+
+def test_noise_is_not_learned_by_heart(rng):
+    """230 weights, 140 rows of a first-order process: the best prediction explains half of y."""
+    errors = []
+    for _ in range(5):
+        noise = rng.normal(size=401)
+        series = np.zeros(401)
+        for k in range(400):
+            series[k + 1] = 0.7 * series[k] + noise[k + 1]
+        X, y = series[:-1, None], series[1:]
+        estimator = RTRLRegressor(13, random_state=0).fit(X[:140], y[:140])
+        errors.append(np.var(estimator.predict(X[140:]) - y[140:]) / np.var(noise[141:]))
+    assert np.median(errors) < 1.15
+
+
+def test_fit_leaves_curvature_and_noise_for_a_stream_that_follows():
+    X, y = make_rows(200)
+    estimator = RTRLRegressor(4, solver="lm", max_iter=8, random_state=0).fit(X, y)
+    blocks, noise = estimator._curvature
+    assert blocks.shape == (5, 8, 8)
+    assert_array_equal(blocks, blocks.transpose(0, 2, 1))
+    predictions = (estimator.reset_state().predict(X) - y) / np.std(y)
+    assert noise[0] == pytest.approx(np.mean(predictions[20:] ** 2), rel=1e-9)
+    readout = RTRLRegressor(9, train_hidden=False, random_state=0).fit(X, y)
+    assert readout._curvature.blocks.shape == (1, 13, 13)
+    assert RTRLRegressor(4, solver="dekf", max_iter=1).fit(X, y)._curvature is None
+    assert RTRLRegressor(4).partial_fit(X, y)._curvature is None
+
+
+def test_a_second_fit_with_warm_start_goes_on_from_the_weights():
+    X, y = make_mackey_glass(400, random_state=0)
+    estimator = RTRLRegressor(6, solver="lm", max_iter=15, warm_start=True, random_state=0)
+    errors = []
+    for _ in range(3):
+        predictions = estimator.fit(X, y).reset_state().predict(X)
+        errors.append(np.mean((predictions - y)[40:] ** 2))
+    assert errors[2] < errors[1] < errors[0]
+    weights = estimator.weights_.copy()
+    weights[:, 0] = 0.01
+    estimator.weights_ = weights
+    assert_array_equal(estimator.fit(X, y).weights_[:, 0], weights[:, 0])
+
+
+def test_predictions_that_overflow_are_no_improvement():
+    X, y = make_rows(120)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator = RTRLRegressor(4, solver="lm", standardize=False, random_state=0)
+        estimator.fit(X, y * 1e90)
+    assert np.isfinite(estimator.weights_).all()
+
+
+# Which solver "auto" is
+
+
+def same_fit(n_rows, n_hidden, solver, **params):
+    X, y = make_rows(n_rows)
+    auto = RTRLRegressor(n_hidden, random_state=0, **params).fit(X, y)
+    params["max_iter"] = min(params.get("max_iter", 150), 20 if solver == "dekf" else np.inf)
+    other = RTRLRegressor(n_hidden, solver=solver, random_state=0, **params).fit(X, y)
+    return np.array_equal(auto.weights_, other.weights_)
+
+
+def test_auto_is_levenberg_marquardt_while_an_iteration_is_cheap(monkeypatch):
+    """(rows + weights) weights^2 operations, here (100 + 7 * 9) * 63^2, decide."""
+    assert _rtrl._MOST_OPERATIONS == 10**10
+    operations = (100 + 63) * 63**2
+    monkeypatch.setattr(_rtrl, "_MOST_OPERATIONS", operations)
+    assert same_fit(100, 6, "lm", max_iter=3)
+    monkeypatch.setattr(_rtrl, "_MOST_OPERATIONS", operations - 1)
+    assert same_fit(100, 6, "dekf", max_iter=3)
+
+
+def test_auto_makes_at_most_twenty_passes_of_the_filter(monkeypatch):
+    monkeypatch.setattr(_rtrl, "_MOST_OPERATIONS", 0)
+    X, y = make_rows(60)
+    estimator = RTRLRegressor(3, n_iter_no_change=1000, random_state=0).fit(X, y)
+    assert estimator.n_iter_ == 20
+    assert estimator.set_params(max_iter=7).fit(X, y).n_iter_ == 7
+    assert estimator.set_params(solver="dekf", max_iter=25).fit(X, y).n_iter_ == 25
+
+
+def test_auto_streams_like_the_filter():
+    X, y = make_rows(100)
+    assert_same(
+        RTRLRegressor(4, random_state=0).partial_fit(X, y),
+        RTRLRegressor(4, solver="dekf", random_state=0).partial_fit(X, y),
+    )
