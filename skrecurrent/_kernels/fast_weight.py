@@ -20,10 +20,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-# Not fastmath=True: that assumes away NaN, which here marks a missing target.
-_FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+from skrecurrent._kernels._compile import kernel
 
 TANH, LOGISTIC = range(2)
 
@@ -66,7 +64,7 @@ class FastNet(NamedTuple):
     bias_is_fast: bool
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")
+@kernel(forceinline=True)
 def _tanh(x, out, first, stop):
     """tanh to 1e-15 in a loop that the compiler vectorises, which it does not with np.tanh.
 
@@ -83,7 +81,7 @@ def _tanh(x, out, first, stop):
         out[i] = m / (m + 2.0)
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _power(a, p):
     """g or h at a centred activation."""
     if p == 0:
@@ -95,7 +93,7 @@ def _power(a, p):
     return a * a * a * a * a
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _slope(a, p):
     """The derivative of _power."""
     if p == 0:
@@ -107,13 +105,13 @@ def _slope(a, p):
     return 5.0 * a * a * a * a
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def _decay(gains):
     """lambda; exactly 1 for an infinite logit."""
     return 1.0 / (1.0 + np.exp(-gains[-1]))
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _limit(bound, W, D):
     """W + D <- sigma(W + D) for a bounded sigma."""
     n, q = W.shape
@@ -127,7 +125,7 @@ def _limit(bound, W, D):
             D[i, j] = bound * limited[i * q + j] - W[i, j]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH, forceinline=True)
+@kernel(forceinline=True)
 def _step(net, W, gains, decay, X, k, before, after, row, z, t, D, v, g, cg):
     """Eqs. (3) and (4) for row k of X: from slot ``before`` of z, t and D to slot ``after``.
 
@@ -162,7 +160,7 @@ def _step(net, W, gains, decay, X, k, before, after, row, z, t, D, v, g, cg):
         _limit(net.bound, W, D[after])
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _prediction(net, n, z, t, slot, o):
     """Of output unit o: its potential or its activation."""
     logistic = net.activation == LOGISTIC
@@ -171,7 +169,7 @@ def _prediction(net, n, z, t, slot, o):
     return 0.5 * (1.0 + t[slot * n + o]) if logistic else t[slot * n + o]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _rest(z, t, D, slot):
     n = D.shape[1]
     for i in range(n):
@@ -180,7 +178,7 @@ def _rest(z, t, D, slot):
             D[slot, i, j] = 0.0
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _load(net, state, z, t, D):
     """The state into slot 0."""
     n, q = D.shape[1:]
@@ -192,7 +190,7 @@ def _load(net, state, z, t, D):
     _tanh(z, t, np.int64(0), n)
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _save(net, z, D, slot, state):
     """A slot into the state."""
     n, q = D.shape[1:]
@@ -203,7 +201,7 @@ def _save(net, z, D, slot, state):
             state[n + i * q + j] = D[slot, i, j]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def run(net, W, gains, state, X, starts, out):
     """Run the frozen network over the rows of X; moves ``state`` in place, fills ``out``."""
     n, q = W.shape
@@ -222,7 +220,7 @@ def run(net, W, gains, state, X, starts, out):
     _save(net, z, D, before, state)
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _copy(from_t, from_D, source, to_t, to_D, slot):
     n = from_D.shape[1]
     for i in range(n):
@@ -231,7 +229,7 @@ def _copy(from_t, from_D, source, to_t, to_D, slot):
             to_D[slot, i, j] = from_D[source, i, j]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH, forceinline=True)
+@kernel(forceinline=True)
 def _go_back(net, W, gains, decay, Y, k, s, z, t, D, v, g, A, t_bar, dn, scratch, sums):
     """Send the adjoints A of D and t_bar of t back over row k, which is slot s; returns its loss.
 
@@ -279,7 +277,7 @@ def _go_back(net, W, gains, decay, Y, k, s, z, t, D, v, g, A, t_bar, dn, scratch
     return loss
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _through_limit(bound, W, D, s, A, G):
     """A times sigma' at the bracket, which is 1 - (w(k+1) / bound)^2; the rest of it is W's."""
     n, q = W.shape
@@ -290,7 +288,7 @@ def _through_limit(bound, W, D, s, A, G):
             A[i, j] -= w * w * A[i, j]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _add_outer_products(dn, v, n_rows, G):
     """G += sum_s dn[s] v[s]', four rows at a time."""
     n, q = G.shape
@@ -305,7 +303,7 @@ def _add_outer_products(dn, v, n_rows, G):
                 G[i, j] += d0 * v[s, j]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
     """1/2 sum of squared errors, eq. (2); its gradient by W in G, by ``gains`` in G_gains.
 
@@ -372,13 +370,13 @@ def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
     return loss
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def _piece_length(n_rows):
     """Pieces of a few times sqrt(T) rows: short sequences are one piece, never run again."""
     return int(_PIECE * np.ceil(np.sqrt(n_rows)))
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def _end(starts, first):
     """The row after the sequence that begins at row ``first``."""
     stop = first + 1
@@ -387,7 +385,7 @@ def _end(starts, first):
     return stop
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def _longest(starts):
     """Rows of the longest sequence."""
     longest = length = 0
@@ -397,7 +395,7 @@ def _longest(starts):
     return longest
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def _set_zero(A):
     for i in range(A.shape[0]):
         for j in range(A.shape[1]):
@@ -407,7 +405,7 @@ def _set_zero(A):
 # ------------------------------------------------------- forward: the paper's own algorithm
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _carry(net, W, gains, decay, t, D, before, after, v, g, errors, column, Q, p, scratch, sums):
     """Eqs. (7), (9) and (11) for one row and the LANES parameters from number ``column`` on.
 
@@ -458,7 +456,7 @@ def _carry(net, W, gains, decay, t, D, before, after, v, g, errors, column, Q, p
             p[i, b] = p_new[i, b]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _inject_gains(net, gains, decay, i, t, D, before, after, g, column, Q):
     """What r_i, c and lambda do to row i of eq. (4) directly, where they are among the lanes."""
     n, q = D.shape[1:]
@@ -474,7 +472,7 @@ def _inject_gains(net, gains, decay, i, t, D, before, after, g, column, Q):
             Q[i, j, last] += decay * (1.0 - decay) * D[before, i, j]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _carry_through_limit(bound, W, D, after, i, column, Q):
     """sigma' at the bracket, which is 1 - (w(k+1) / bound)^2, for row i of Q."""
     q = W.shape[1]
@@ -487,7 +485,7 @@ def _carry_through_limit(bound, W, D, after, i, column, Q):
             Q[i, j, own] -= w * w
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _errors(net, n, z, t, slot, Y, k, errors):
     """Derivatives of row k's loss by the predictions, 0 where no target is known; if any is."""
     known = False
@@ -499,7 +497,7 @@ def _errors(net, n, z, t, slot, Y, k, errors):
     return known
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _gradient_of_lanes(net, W, gains, X, Y, starts, first, stop, sums):
     """The loss, and its derivatives by LANES parameters at a time from number ``first`` on.
 
@@ -628,7 +626,7 @@ def trust(guard, W, gains):
     guard.limits[:] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def forget(sensitivities):
     """Zero sensitivities: the state stays, what it owes to the weights is forgotten.
 
@@ -638,7 +636,7 @@ def forget(sensitivities):
     sensitivities.p[:] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def _update(optimizer, W, gains, sums, n_rows):
     """One step along the gradient of ``n_rows`` learned rows; False if that is not finite.
 
@@ -679,7 +677,7 @@ def _update(optimizer, W, gains, sums, n_rows):
     return True
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
     """Whether predictions or learned weights have exploded; keeps account of the largest.
 
@@ -710,7 +708,7 @@ def _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
     return not (total < np.inf and size <= _EXPLODED * limits[0])
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _remember(guard, W, gains):
     """Once in a while: the candidate has proved good, or not; W and gains are the next."""
     good, candidate, limits = guard
@@ -721,7 +719,7 @@ def _remember(guard, W, gains):
     limits[1] = limits[2] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def _recover(sensitivities, optimizer, guard, W, gains):
     """Back to the last good weights, with the optimizer as it was at the start."""
     W.reshape(W.size)[:] = guard.good[: W.size]
@@ -736,7 +734,7 @@ def _recover(sensitivities, optimizer, guard, W, gains):
     sensitivities.counts[0] = 0
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def learn(net, sensitivities, optimizer, guard, W, gains, state, X, Y, starts):
     """Learn the rows of X, Y one after another by eqs. (6)-(11), everything in place.
 

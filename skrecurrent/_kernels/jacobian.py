@@ -14,9 +14,8 @@ predictions minus targets, already scaled. A scale is 0 where there is no target
 """
 
 import numpy as np
-from numba import njit
 
-_FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+from skrecurrent._kernels._compile import kernel
 
 # Rows are worked off in chunks whose largest arrays have about so many numbers: few enough to stay
 # in cache, and enough of them that calling BLAS costs little.
@@ -102,7 +101,7 @@ def _blocks_of_jacobian(net, W, Phi, Psi, starts, sensitivities):
     return of_outputs.reshape(n_blocks * K * n_outputs, -1), sensitivities
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _send_back(dt, hidden_first, J, C, injected, adjoint):
     """Adjoints of the state at each block's end and of all predictions in it, sent back.
 

@@ -22,10 +22,8 @@ O(n^3).
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-# Not fastmath=True: that assumes away NaN, which here marks a missing target.
-_FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+from skrecurrent._kernels._compile import kernel
 
 SGD, ADAM, DEKF = range(3)
 
@@ -151,7 +149,7 @@ def new_bank(n, q, n_outputs, train_hidden):
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def restart(bank, W):
     """Both copies become W, and the filters know its output rows but are not sure of them."""
     n_outputs = len(bank.copy_error)
@@ -212,7 +210,7 @@ def block_length(n):
     return int(np.clip(n // 2, 8, 128))
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _add_product(A, x, out):
     """out += A x, reading A once in four streams far apart (which the prefetcher follows best)."""
     n_rows, n = A.shape
@@ -235,7 +233,7 @@ def _add_product(A, x, out):
         out[i] += s0
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _send_back(J, Lam, steps):
     """Lam[s] = Lam[s + 1] J[s] for s = steps - 1 ... 0, four rows of J at a time."""
     n = J.shape[1]
@@ -259,7 +257,7 @@ def _send_back(J, Lam, steps):
                 Lam[s, b] += l0 * J[s, a, b]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _step(net, W, x, f, X, k, Phi, Psi, j):
     """Advance x(k) and f = tanh x(k) by one step in place; fills Phi[j] and Psi[j], j unsigned."""
     dt, n_outputs, hidden_first = net
@@ -287,7 +285,7 @@ def _step(net, W, x, f, X, k, Phi, Psi, j):
         f[r] = np.tanh(x[r])
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def run(net, W, x, X, starts, out):
     """Run the frozen network over the rows of X; x is the state, in place; fills ``out``."""
     q = W.shape[1]
@@ -301,7 +299,7 @@ def run(net, W, x, X, starts, out):
         out[k] = x[: net.n_outputs]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _linearise(net, W, Phi, Psi, J, C, j):
     """Fill J[j] = dx(k+1)/dx(k) and C[j] = the part of it that passes within the step."""
     dt, n_outputs, hidden_first = net
@@ -321,14 +319,14 @@ def _linearise(net, W, Phi, Psi, J, C, j):
                 J[j, o, b] += C[j, o, h] * J[j, h, b]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _follow(net, trace, copy, Psi, j):
     """d x_o(k+1) / d W_o where outputs feed nothing back."""
     for c in range(net.n_outputs, trace.shape[1]):
         trace[copy, c] += net.dt[0] * (Psi[j, c] - trace[copy, c])
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _readout_gradient(seed, trace, G):
     """G = d (seed . x_outputs(k+1)) / dW where the hidden rows are frozen."""
     for o in range(len(seed)):
@@ -336,7 +334,7 @@ def _readout_gradient(seed, trace, G):
             G[o, c] = seed[o] * trace[0, c]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _gradient(net, P, J, Phi, Psi, C, position, seed, Lam, G):
     """G = d (seed . x_outputs(k+1)) / dW, exactly, for the newest step of the block."""
     dt, n_outputs, hidden_first = net
@@ -364,7 +362,7 @@ def _gradient(net, P, J, Phi, Psi, C, position, seed, Lam, G):
         _add_product(P, Lam[0], G.reshape(G.size))
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _advance(net, P, J, Phi, Psi, C, position):
     """Carry P over the finished block: P_r <- P_r Pi' + (what row r injected, carried along).
 
@@ -394,7 +392,7 @@ def _advance(net, P, J, Phi, Psi, C, position):
         np.dot(left, right, P[r * q : (r + 1) * q])
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _copy_rows(P, first, left):
     """left[:, :n] = the rows of P from ``first`` on."""
     for c in range(len(left)):
@@ -402,7 +400,7 @@ def _copy_rows(P, first, left):
             left[c, a] = P[first + c, a]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _carry(dt, J, C, r, n_outputs, right):
     """right[n + s] = d x(block's end) / d (what row r of W reads at step s)."""
     K, n = J.shape[:2]
@@ -419,7 +417,7 @@ def _carry(dt, J, C, r, n_outputs, right):
         right[n + K - 1, o] = dt * C[K - 1, o, r]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _sgd(momentum, learning_rate, velocity, w, g):
     """w -= velocity, velocity = momentum velocity + learning_rate g."""
     for i in range(len(w)):
@@ -427,7 +425,7 @@ def _sgd(momentum, learning_rate, velocity, w, g):
         w[i] -= velocity[i]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _adam(learning_rate, first, second, steps, w, g):
     """One step of Adam on the gradient g; first and second are its moments."""
     steps[0] += 1
@@ -439,7 +437,7 @@ def _adam(learning_rate, first, second, steps, w, g):
         w[i] -= rate * first[i] / (np.sqrt(second[i]) + _ADAM_EPSILON)
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _gain(covariances, m, G, r, gain, to):
     """gain[to] = P_m g_r; returns g_r' P_m g_r."""
     q = G.shape[1]
@@ -453,7 +451,7 @@ def _gain(covariances, m, G, r, gain, to):
     return h
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _shrink(covariances, m, gain, r, root, drift, prior):
     """P_m -= u u', u = gain_r / root, which is left in gain_r: this keeps every bit of symmetry.
 
@@ -469,7 +467,7 @@ def _shrink(covariances, m, gain, r, root, drift, prior):
             covariances[m, a, a] += drift
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _dekf(covariances, noises, output, innovation, G, gain, change):
     """Node-decoupled extended Kalman filter for one scalar output; adds to ``change``.
 
@@ -494,7 +492,7 @@ def _dekf(covariances, noises, output, innovation, G, gain, change):
     noises[output] = max(noise + _NOISE_RATE * (squared - noise), _NOISE_FLOOR)
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _weigh(error, share, first, count):
     """Shares of ``count`` competitors by their running squared errors."""
     least = np.inf
@@ -508,7 +506,7 @@ def _weigh(error, share, first, count):
         share[i] /= total
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
     """Learn output o of one copy in all its filters, and combine them into its row of W.
 
@@ -550,7 +548,7 @@ def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
     return residual, bound
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _learn_hidden(covariances, n_outputs, residual, bound, G, gain, change):
     """Kalman filter of the hidden rows on what the output filters left; adds to ``change``.
 
@@ -572,7 +570,7 @@ def _learn_hidden(covariances, n_outputs, residual, bound, G, gain, change):
             change[r, c] += gain[r, c] * residual / root
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _move(bank, W, n_outputs, change):
     """Change the hidden rows, and tell the output filters how far their features moved."""
     rows, covariance = bank.rows, bank.covariance
@@ -587,7 +585,7 @@ def _move(bank, W, n_outputs, change):
             covariance[m, r, r] += _MOTION * rows[m, r] ** 2 * moved / size
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _seed(solver, o, x, Y, k, seed):
     """What the error of row k, or output o alone, has to say; False if no target is known."""
     known = False
@@ -603,7 +601,7 @@ def _seed(solver, o, x, Y, k, seed):
     return known
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _exploded(limits, W, w, Psi, j, x, Y, k):
     """Whether predictions or learned weights have exploded; keeps account of the largest.
 
@@ -630,7 +628,7 @@ def _exploded(limits, W, w, Psi, j, x, Y, k):
     return not (total < np.inf and size <= _EXPLODED * limits[0])
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _remember(guard, W):
     """Once in a while: the candidate has proved good, or not; W is the next candidate."""
     good, candidate, limits = guard
@@ -640,21 +638,21 @@ def _remember(guard, W):
     limits[1] = limits[2] = 0.0
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def rest(x, block):
     """The rest state: all zeros, and sensitivities that know of nothing before."""
     x[:] = 0.0
     forget(block)
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def forget(block):
     """Zero sensitivities: the state stays, what it owes to the weights is forgotten."""
     block.trace[:] = 0.0
     block.position[:] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def _recover(guard, W, x, block):
     """Back to the last good weights, at rest."""
     W[:] = guard.good
@@ -663,7 +661,7 @@ def _recover(guard, W, x, block):
     rest(x, block)
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def _reset(optimizer):
     """The optimizer as it was at the start."""
     optimizer.velocity[:] = 0.0
@@ -674,7 +672,7 @@ def _reset(optimizer):
         optimizer.covariance[r] = np.diag(optimizer.prior[r])
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def learn(net, block, optimizer, guard, W, x, X, Y, starts):
     """Learn the rows of X, Y one after another, everything in place.
 
@@ -740,7 +738,7 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
     return explosions
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def stream(net, block, bank, guard, W, x, X, Y, starts):
     """Learn the rows of X, Y as a stream: output filters first, hidden rows on what they leave.
 
@@ -811,7 +809,7 @@ def stream(net, block, bank, guard, W, x, X, Y, starts):
     return explosions
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def record(net, W, x, X, starts, Phi, Psi, out):
     """``run`` that keeps what hidden rows (Phi) and output rows (Psi) read, both (n_rows, q)."""
     f = np.tanh(x)
@@ -823,7 +821,7 @@ def record(net, W, x, X, starts, Phi, Psi, out):
         out[k] = x[: net.n_outputs]
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def smooth(net, Psi, starts, out):
     """``out[k]`` = d x_o(k+1) / d W_o without the outputs' columns, if nothing reads outputs."""
     n_outputs = net.n_outputs
@@ -833,7 +831,7 @@ def smooth(net, Psi, starts, out):
             out[k, c] = before + net.dt[0] * (Psi[k, n_outputs + c] - before)
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def loss_gradient(net, W, X, Y, starts, G):
     """1/2 sum of squared errors at fixed W, and its gradient in G by back-propagation.
 
@@ -862,7 +860,7 @@ def loss_gradient(net, W, X, Y, starts, G):
     return loss
 
 
-@njit(cache=True, nogil=True, fastmath=_FASTMATH)
+@kernel
 def _back(net, W, phi, psi, adjoint, before, G):
     """Send the adjoint back over one step; adds its share to G. ``adjoint`` is used up."""
     n, q = W.shape

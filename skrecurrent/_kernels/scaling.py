@@ -6,7 +6,8 @@ row of a stream pays for each array that it is handed.)
 """
 
 import numpy as np
-from numba import njit
+
+from skrecurrent._kernels._compile import kernel
 
 # Known values so far; how many of them since the column was constant; their mean and sum of squared
 # deviations (Welford); whether all this is frozen. What a standard deviation and the mean become in
@@ -36,7 +37,7 @@ def new_statistics(n_columns, unit=1.0, *, centre=0.0, limit=np.inf, keeps_binar
     return statistics
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def known_rows(values):
     """Number of rows with a value that is not NaN; -1 if any value is infinite or too large."""
     known = 0
@@ -51,7 +52,7 @@ def known_rows(values):
     return known
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def finite(values):
     """Whether no value is NaN, infinite or too large."""
     for row in values:
@@ -61,7 +62,7 @@ def finite(values):
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def _scale(statistics, c):
     """Standard deviation of column c, or 1 until it is positive, per unit of the network."""
     deviation = 0.0
@@ -72,7 +73,7 @@ def _scale(statistics, c):
     return deviation / statistics[UNIT, c]
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def _in_units(statistics, c, scale, bound, value):
     """A value of column c as the network sees it, at most ``bound`` from the centre."""
     centre = statistics[CENTRE, c]
@@ -82,7 +83,7 @@ def _in_units(statistics, c, scale, bound, value):
     return min(max(z, centre - bound), centre + bound)
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def absorb(statistics, values, freeze_after, out):
     """Let each row enter the statistics, then standardise it by them; NaN enters nothing.
 
@@ -105,7 +106,7 @@ def absorb(statistics, values, freeze_after, out):
             out[k, c] = _in_units(statistics, c, scale, statistics[LIMIT, c], value)
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def standardize(statistics, values, bounded, out):
     """Standardise rows by the statistics as they are; if bounded, as far as ``absorb`` could go."""
     for c in range(values.shape[1]):
@@ -117,7 +118,7 @@ def standardize(statistics, values, bounded, out):
             out[k, c] = _in_units(statistics, c, scale, bound, values[k, c])
 
 
-@njit(cache=True, nogil=True)
+@kernel(fastmath=False)
 def restore(statistics, values):
     """Back from standardised values to the user's units, in place."""
     for c in range(values.shape[1]):

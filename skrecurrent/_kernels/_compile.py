@@ -1,0 +1,62 @@
+"""How kernels are compiled: by Numba, kept on disk where that works."""
+
+import warnings
+
+from numba import njit
+from numba.core.caching import FunctionCache
+
+# Not fastmath=True: that assumes away NaN, which here marks a missing target.
+FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+_warned = False
+
+
+def kernel(function=None, *, fastmath=FASTMATH, forceinline=False):
+    """Decorate a function to be compiled at its first call and cached on disk, if possible.
+
+    Division by zero is NumPy's, without an exception: functions that may raise count references to
+    their arrays, which takes a small network as long as a product.
+    """
+    if function is None:
+        return lambda function: kernel(function, fastmath=fastmath, forceinline=forceinline)
+    compiled = njit(nogil=True, fastmath=fastmath, forceinline=forceinline, error_model="numpy")(
+        function
+    )
+    if hasattr(compiled, "py_func"):  # not if NUMBA_DISABLE_JIT is set
+        try:
+            compiled._cache = _ForgivingCache(function)
+        except RuntimeError as error:  # no directory can be written to
+            _warn(error)
+    return compiled
+
+
+class _ForgivingCache(FunctionCache):
+    """Numba's cache, but a file that cannot be read or written costs time rather than the fit."""
+
+    def load_overload(self, *args):
+        try:
+            return super().load_overload(*args)
+        except Exception:  # cut off by a full disk, or naming classes that are no more
+            try:
+                self.flush()
+            except OSError as error:
+                _warn(error)
+            return None
+
+    def save_overload(self, *args):
+        try:
+            super().save_overload(*args)
+        except OSError as error:
+            _warn(error)
+
+
+def _warn(error):
+    """Once per process: there is one disk and there are many kernels."""
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            "Compiled code cannot be kept on disk, so every process compiles it anew; set "
+            f"NUMBA_CACHE_DIR to a directory that can be written to. ({error})",
+            stacklevel=3,
+        )
