@@ -147,6 +147,11 @@ QUESTIONS = [
         ["First try ridge", "regression on lags"],
     ),
     (
+        ["Many sequences, and in each", "something else to find out?"],
+        "yes",
+        ["FastWeightRegressor()"],
+    ),
+    (
         ["Hundreds of units, or", "microseconds per row?"],
         "yes",
         ["RTRLRegressor(", "train_hidden=False)"],
