@@ -75,7 +75,8 @@ class RTRLRegressor(BaseRecurrentRegressor):
         Number of hidden units. Time per row grows with the cube of it (see Notes).
 
     solver : {"auto", "lm", "dekf", "sgd", "adam"}, default="auto"
-        How ``fit`` finds the weights; streams follow the last three, and "dekf" for the first two:
+        How ``fit`` finds the weights. ``partial_fit`` follows the last three; with the first two it
+        is a learner of its own (see Notes, Streams):
 
         - "auto": "lm" if an iteration of it takes at most 10^10 operations, which are
           (n_rows n_outputs + n_weights) n_weights^2, and else "dekf" with at most 20 passes.
@@ -96,7 +97,8 @@ class RTRLRegressor(BaseRecurrentRegressor):
     train_hidden : bool, default=True
         If False, only the weights into the outputs are learned and outputs feed nothing back: an
         echo state network. Its readout is Bayesian ridge regression, solved at once, with
-        ``solver="lm"``, and recursive least squares with "dekf" and in streams.
+        ``solver="lm"``, recursive least squares with "dekf", and in streams those two filters of
+        Notes that read the frozen copy.
 
     update_order : {"hidden-first", "synchronous"}, default="hidden-first"
         Whether the outputs see the hidden units' new values, or all units step at once, as in the
@@ -163,10 +165,12 @@ class RTRLRegressor(BaseRecurrentRegressor):
     ----------
     weights_ : ndarray of shape (n, n + n_features + 1)
         All weights; columns are units, inputs, bias, and output units come first. Assigning an
-        array to it changes the network.
+        array to it changes the network. In a stream that has the learner of "auto" and "lm" this
+        is the learning copy, with the output rows that its filters amount to; assigning to it
+        starts both copies and their filters anew.
 
     state_ : ndarray of shape (n,)
-        x after the last row that was fitted or learned, zero at rest.
+        x after the last row that was fitted or learned, zero at rest; that of the learning copy.
 
     n_iter_ : int
         Number of epochs of ``fit``, that is iterations or passes.
@@ -215,7 +219,18 @@ class RTRLRegressor(BaseRecurrentRegressor):
     tenth of a sequence, at most 100 rows, counts little, and not at all when iterations are judged:
     from its rest state a network cannot predict well.
 
-    **Streams.** The gradient is computed by Schmidhuber's blocks [3]_ in O(n^3) operations per row,
+    **Streams.** With "auto" and "lm" a stream is learned by two copies of the network. In one the
+    hidden rows learn, in the other they stay as they were when the stream began. Each output of
+    each copy is read by two Kalman filters, for systems that stay and for systems that move, whose
+    rows are averaged with weights that fall with the eighth power of their recent squared errors.
+    The predictions of the copies are averaged in the same way, so that learning costs little where
+    it does not help. In every row the filters learn first. The hidden rows then follow the exact
+    gradient of the error that they leave, by a Kalman filter for each hidden unit, and the filters
+    are told how far the units that they read have moved. Output feedback is not trained. After
+    ``fit`` all filters start from its J'J: what was fitted is kept until the series says otherwise.
+    Only the frozen copy is there with ``train_hidden=False``.
+
+    The gradient is computed by Schmidhuber's blocks [3]_ in O(n^3) operations per row,
     where the plain recursion of [1]_ needs O(n^4); the result is the same to rounding. Memory is
     O(n^2 q) with q = n + n_features + 1 and does not depend on the number of rows. With one feature
     and one output, in megabytes:
@@ -225,6 +240,7 @@ class RTRLRegressor(BaseRecurrentRegressor):
     ========  =====  =====  =====  =====  =====  ======
     sgd        0.03   0.14    1.8     13    100     692
     dekf       0.04   0.23    2.9     22    167    1213
+    auto       0.05   0.25    3.0     22    167    1213
     lm         0.46    5.4    172   2569  39700  625000
     ========  =====  =====  =====  =====  =====  ======
 

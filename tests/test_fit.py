@@ -394,7 +394,7 @@ def test_memory_does_not_grow_with_the_stream(estimator):
     assert abs(len(pickle.dumps(estimator)) - size) < 100
 
 
-@pytest.mark.parametrize("solver", ["sgd", "dekf", "lm"])
+@pytest.mark.parametrize("solver", ["sgd", "dekf", "auto", "lm"])
 def test_the_documented_memory_is_what_is_needed(solver):
     [sizes] = [line for line in RTRLRegressor.__doc__.splitlines() if "  n_hidden  " in line]
     [row] = [
@@ -405,7 +405,7 @@ def test_the_documented_memory_is_what_is_needed(solver):
         assert float(megabytes) == pytest.approx(needed / 1e6, rel=0.1)
 
 
-@pytest.mark.parametrize("solver", ["sgd", "dekf"])
+@pytest.mark.parametrize("solver", ["sgd", "dekf", "auto"])
 def test_memory_needed_is_the_peak_of_what_is_allocated(solver):
     X, y = make_rows(30)
     estimator = RTRLRegressor(60, solver=solver, max_iter=1, random_state=0).fit(X, y)

@@ -70,3 +70,85 @@ def test_stream_is_that_of_plain_rtrl(seed, train_hidden, feedback):
     if train_hidden:
         assert_allclose(bank.hidden, slow.hidden, rtol=0, atol=1e-12)
         assert np.abs(weights[-1] - before)[estimator.n_outputs_ :].max() > 1e-5
+
+
+def make_signal(kind, n_rows, rng):
+    steps = np.arange(n_rows)
+    return {
+        "excited": lambda: rng.normal(size=n_rows),
+        "periodic": lambda: np.sin(steps / 7),
+        "gone flat": lambda: np.sin(steps / 7) * np.exp(-steps / 500),
+        "constant": lambda: np.ones(n_rows),
+    }[kind]()[:, None]
+
+
+def extreme_eigenvalues(estimator):
+    """Smallest and largest eigenvalue of all covariances, which must be symmetric."""
+    bank = estimator._memory[1]
+    covariances = np.concatenate([bank.covariance, bank.hidden])
+    np.testing.assert_array_equal(covariances, covariances.transpose(0, 2, 1))
+    eigenvalues = np.linalg.eigvalsh(covariances)
+    return eigenvalues.min(), eigenvalues.max()
+
+
+@pytest.mark.parametrize("kind", ["excited", "periodic", "gone flat", "constant"])
+def test_covariances_stay_symmetric_and_positive_definite(kind, rng):
+    X = make_signal(kind, 20_000, rng)
+    estimator = RTRLRegressor(6, standardize=False, random_state=0).partial_fit(X[:-1], X[1:, 0])
+    smallest, largest = extreme_eigenvalues(estimator)
+    assert smallest > 0
+    assert largest < 1e6
+    assert np.abs(estimator.weights_).max() < 1e3
+
+
+def test_filters_after_fit_are_those_that_have_seen_its_rows():
+    X, Y = make_rows(300, n_outputs=2, missing=0.1)
+    estimator = RTRLRegressor(4, max_iter=5, random_state=0).fit(X, Y)
+    blocks, noise = estimator._curvature
+    fitted = estimator.weights_.copy()
+    estimator.advance(X[:1])
+    bank = estimator._memory[1]
+    identity = np.eye(len(blocks[0]))
+    for copy in range(2):
+        for o in range(2):
+            for i, (prior, ratio, _) in enumerate(rtrl._FILTERS):
+                m = (copy * 2 + o) * len(rtrl._FILTERS) + i
+                precision = blocks[o] / (ratio * noise[o]) + identity / prior
+                assert_allclose(bank.covariance[m] @ precision, identity, atol=1e-6)
+                np.testing.assert_array_equal(bank.rows[m], fitted[o])
+    for r in range(4):
+        assert_allclose(bank.hidden[r] @ (blocks[2 + r] + identity / 1e-2), identity, atol=1e-6)
+    np.testing.assert_array_equal(bank.still, fitted)
+
+
+def test_a_fitted_network_keeps_what_it_knows_and_follows_a_change(rng):
+    u = rng.uniform(-1, 1, 1500)
+    y = np.zeros(1501)
+    for t in range(1500):
+        a, b = (0.7, 1.0) if t < 1000 else (0.3, -0.5)
+        y[t + 1] = a * np.tanh(y[t]) + b * u[t]
+    X, y = u[:, None], y[1:]
+    estimator = RTRLRegressor(6, max_iter=40, random_state=0).fit(X[:700], y[:700])
+    frozen = estimator.predict(X[700:]) - y[700:]
+    stream = np.empty(800)
+    for k in range(700, 1500):
+        stream[k - 700] = estimator.predict(X[k : k + 1])[0] - y[k]
+        estimator.partial_fit(X[k : k + 1], y[k : k + 1])
+    assert np.std(stream[:300]) < 1.5 * np.std(frozen[:300])
+    assert np.std(stream[400:]) < 0.2 * np.std(frozen[400:])
+
+
+def test_assigned_weights_become_both_copies():
+    X, y = make_rows(200)
+    estimator = RTRLRegressor(5, random_state=0).partial_fit(X[:100], y[:100])
+    assert not np.array_equal(estimator._state[:6], estimator._state[6:])
+    estimator.weights_ = estimator.weights_ * 0.5
+    expected = estimator.predict(X[100:])
+    out = np.empty((100, 1))
+    rows = estimator._to_network_units(X[100:], y[100:, None])[0]
+    none = np.zeros(100, np.bool_)
+    rtrl.run(estimator._net, estimator.weights_, estimator.state_.copy(), rows, none, out)
+    mean, scale = y[:100].mean(), y[:100].std()
+    assert_allclose(expected, out[:, 0] * scale + mean, rtol=1e-9)
+    estimator.advance(X[100:150])
+    assert_allclose(estimator.predict(X[150:]), expected[50:], rtol=1e-9)

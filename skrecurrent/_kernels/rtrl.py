@@ -49,8 +49,9 @@ N_FILTERS = len(_FILTERS)
 # Prior variance and process noise of hidden rows, whose measurement noise is 1. No variance is
 # raised beyond its prior by process noise.
 _HIDDEN_PRIOR, _HIDDEN_DRIFT = 1e-3, 1e-6
-# After a fit hidden rows have been taught, and start from this prior and what the fit knows.
-_RESUMED_PRIOR = 1.0
+# After a fit hidden rows start from this prior and what the fit knows. A larger one follows changes
+# a little faster, but unlearns short noisy series.
+_RESUMED_PRIOR = 1e-2
 # Running means of squared errors forget at _STREAM_RATE; an innovation beyond _BOUND of its
 # standard deviations counts less; shares fall with this power of the squared error.
 _STREAM_RATE, _BOUND, _SHARPNESS, _STREAM_FLOOR = 0.02, 4.0, 8, 1e-12

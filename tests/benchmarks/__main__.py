@@ -8,7 +8,7 @@ import numpy
 import scipy
 import sklearn
 
-from tests.benchmarks import accuracy, aprl_kernel, one_row, rtrl_kernel
+from tests.benchmarks import accuracy, aprl_kernel, one_row, rtrl_kernel, streaming
 
 PAGE = """\
 # Benchmarks
@@ -19,6 +19,10 @@ throughout. {versions}. The machine has {processor}, and is shared: compare rati
 ## Accuracy of `fit` at defaults
 
 {accuracy}
+
+## Streams: one pass, each row predicted before it is learned
+
+{streaming}
 
 ## The exact gradient: blocks of steps against plain RTRL
 
@@ -47,6 +51,7 @@ def main():
             versions=f"Python {platform.python_version()}, {versions}",
             processor=processor(),
             accuracy=accuracy.report(),
+            streaming=streaming.report(),
             kernel=rtrl_kernel.report(),
             aprl_accuracy=accuracy.aprl_report(),
             aprl_kernel=aprl_kernel.report(),

@@ -24,7 +24,7 @@ def contestants(solver):
             estimator.partial_fit(X[k : k + 1], y[k : k + 1])
 
     def kernels():
-        estimator._run(scaled, starts, estimator.state_.copy())
+        estimator._run(scaled, starts, estimator._state.copy())
         estimator._learn(scaled, targets, starts)
 
     return one_by_one, kernels
@@ -32,7 +32,7 @@ def contestants(solver):
 
 def report():
     rows = []
-    for solver in ("sgd", "dekf"):
+    for solver in ("sgd", "dekf", "auto"):
         seconds = interleaved_seconds(contestants(solver), REPEATS)
         pair, kernel = np.median(seconds, axis=0) / N_ROWS * 1e6
         rows.append([solver, f"{pair:.0f}", f"{kernel:.0f}", f"{pair - kernel:.0f}"])
