@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.linear_model import BayesianRidge
 from threadpoolctl import threadpool_limits
 
@@ -248,10 +249,10 @@ def test_output_feedback_stays_zero():
 
 
 def test_memory_is_counted():
-    needed = {
-        solver: RTRLRegressor(30, solver=solver)._memory_needed(2, 1) for solver in ("lm", "dekf")
-    }
-    assert needed["lm"] - needed["dekf"] == 8 * least_squares_size(31, 34, 1)
+    streaming, all_of_it = (
+        RTRLRegressor(30, solver=solver)._memory_needed(2, 1) for solver in ("auto", "lm")
+    )
+    assert all_of_it - streaming == 8 * least_squares_size(31, 34, 1)
     assert least_squares_size(31, 34, 1) == 3 * (31 * 33) ** 2
 
 
@@ -289,6 +290,24 @@ def test_a_fit_that_has_converged_ends_with_iterations_on_all_rows():
             fits[n_last] = RTRLRegressor(3, solver="lm", random_state=0).fit(X, y)
     assert fits[3].n_iter_ == fits[0].n_iter_ + 3
     assert fits[3].best_loss_ < fits[0].best_loss_
+
+
+def test_a_fit_that_gets_worse_is_repeated_on_all_rows_as_far_as_it_was_good(rng):
+    series = make_mackey_glass(281, random_state=1)[1]
+    series = series + 0.15 * np.std(series) * rng.normal(size=281)
+    X, y = series[:-1, None], series[1:]
+    patience = 5
+    estimator = RTRLRegressor(
+        12, solver="lm", tol=0.0, n_iter_no_change=patience, random_state=0
+    ).fit(X, y)
+    best, odd = divmod(estimator.n_iter_ - patience, 2)
+    assert odd == 0
+    assert best > 2
+    other = clone(estimator).set_params(max_iter=best + patience).fit(X, y)
+    again, search = (
+        np.mean((e.reset_state().predict(X) - y)[238:] ** 2) for e in (estimator, other)
+    )
+    assert again < search  # on the rows that only judged
 
 
 def test_noise_is_not_learned_by_heart(rng):
@@ -370,11 +389,3 @@ def test_auto_makes_at_most_twenty_passes_of_the_filter(monkeypatch):
     assert estimator.n_iter_ == 20
     assert estimator.set_params(max_iter=7).fit(X, y).n_iter_ == 7
     assert estimator.set_params(solver="dekf", max_iter=25).fit(X, y).n_iter_ == 25
-
-
-def test_auto_streams_like_the_filter():
-    X, y = make_rows(100)
-    assert_same(
-        RTRLRegressor(4, random_state=0).partial_fit(X, y),
-        RTRLRegressor(4, solver="dekf", random_state=0).partial_fit(X, y),
-    )

@@ -299,7 +299,7 @@ def test_pipeline(name):
 
 # Of each estimator a grid over its size and over something of its learning rule.
 GRIDS = {
-    "lm": {"n_hidden": [2, 5], "solver": ["lm", "dekf"]},
+    "lm": {"n_hidden": [2, 5], "max_iter": [2, 6]},
     "sgd": {"n_hidden": [2, 5], "learning_rate_init": [0.003, 0.03]},
     "dekf": {"n_hidden": [2, 5], "solver": ["dekf", "adam"]},
     "aprl": {"n_hidden": [2, 5], "learning_rate_init": [0.5, 1.0]},
