@@ -58,6 +58,7 @@ class Epochs:
         estimator = self.estimator
         improved = self.judge()
         estimator.n_iter_ += 1
+        estimator.loss_ = self.loss
         estimator.t_ += scaling.known_rows(self.Y[: self.split])
         estimator.loss_curve_.append(estimator.loss_)
         if self.holds_out:
@@ -89,7 +90,9 @@ class Epochs:
         estimator = self.estimator
         estimator._state[:] = 0.0
         predictions = estimator._run_in_pieces(self.X, self.starts, estimator._state)
-        estimator.loss_ = _half_mean_square(predictions[: self.split] - self.Y[: self.split])
+        self.loss = _half_mean_square(predictions[: self.split] - self.Y[: self.split])
+        if not estimator.loss_curve_:
+            estimator.loss_ = self.loss
         judged, targets = predictions[self._judged], self.Y[self._judged]
         self.criterion = criterion = _half_mean_square(judged - targets)
         if self.holds_out:
@@ -99,7 +102,7 @@ class Epochs:
             names = (*estimator._learned, "_state")
             self.best = {name: getattr(estimator, name).copy() for name in names}
             self.best_criterion = criterion
-            estimator.best_loss_ = estimator.loss_
+            estimator.best_loss_ = self.loss
             estimator.best_validation_score_ = self.validation_score
         return improved
 

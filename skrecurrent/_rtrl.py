@@ -495,9 +495,11 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             epochs.restore_best()
             again = Descent(problem(len(X)), self._weights.copy(), descent.decay, descent.anchor)
             again.damping, best = descent.damping, _LAST_ITERATIONS
-        else:
+        elif self.n_iter_ + best <= epochs.max_iter:
             again = begin(problem(len(X)), start)
             self._weights[:] = again.point.weights
+        else:
+            return
         self._judge_by(slice(len(X)), epochs)
         self._step_down(again, epochs, best)
 

@@ -19,9 +19,6 @@ ESTIMATORS = {
         max_iter=3,
         random_state=0,
     ),
-    "auto-echo-state": RTRLRegressor(
-        12, train_hidden=False, output_dt=0.8, max_iter=3, random_state=0
-    ),
     "dekf": RTRLRegressor(4, solver="dekf", max_iter=3, random_state=0),
     "sgd": RTRLRegressor(
         3, solver="sgd", learning_rate_init=0.02, momentum=0.5, max_iter=3, random_state=0

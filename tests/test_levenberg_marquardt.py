@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.linear_model import BayesianRidge
 from threadpoolctl import threadpool_limits
 
@@ -292,18 +293,21 @@ def test_a_fit_that_has_converged_ends_with_iterations_on_all_rows():
 
 
 def test_a_fit_that_gets_worse_is_repeated_on_all_rows_as_far_as_it_was_good(rng):
-    series = np.convolve(rng.normal(size=260), 0.8 ** np.arange(20))[:251]
+    series = make_mackey_glass(281, random_state=1)[1]
+    series = series + 0.15 * np.std(series) * rng.normal(size=281)
     X, y = series[:-1, None], series[1:]
-    estimator = RTRLRegressor(12, solver="lm", random_state=0)
-    estimator.fit(X, y)
-    losses = estimator.loss_curve_
-    n_search = int(np.argmax(np.diff(losses))) + 1  # where it starts anew
-    n_again = len(losses) - n_search
-    assert 1 <= n_again <= n_search - estimator.n_iter_no_change + 1
-    other = RTRLRegressor(12, solver="lm", max_iter=n_search, random_state=0).fit(X, y)
-    kept = [e.reset_state().predict(X) for e in (estimator, other)]
-    again, search = (np.mean((predictions - y)[25:] ** 2) for predictions in kept)
-    assert again < search
+    patience = 5
+    estimator = RTRLRegressor(
+        12, solver="lm", tol=0.0, n_iter_no_change=patience, random_state=0
+    ).fit(X, y)
+    best, odd = divmod(estimator.n_iter_ - patience, 2)
+    assert odd == 0
+    assert best > 2
+    other = clone(estimator).set_params(max_iter=best + patience).fit(X, y)
+    again, search = (
+        np.mean((e.reset_state().predict(X) - y)[238:] ** 2) for e in (estimator, other)
+    )
+    assert again < search  # on the rows that only judged
 
 
 def test_noise_is_not_learned_by_heart(rng):
