@@ -68,6 +68,9 @@ ESTIMATORS = {
     ),
 }
 
+# Those whose ``fit`` solves for the readout at once, in a single epoch.
+SOLVED_AT_ONCE = {"auto-echo-state"}
+
 
 def make_rows(n_rows=120, n_features=2, n_outputs=1, missing=0.0, seed=0):
     """A smooth multivariate series with memory; some targets may be missing."""

@@ -30,11 +30,21 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_html_repr
 from sklearn.utils.estimator_checks import check_estimator
 
-from tests.common import ESTIMATORS, assert_same, assert_unchanged, make_rows, observable
+from tests.common import (
+    ESTIMATORS,
+    SOLVED_AT_ONCE,
+    assert_same,
+    assert_unchanged,
+    make_rows,
+    observable,
+)
 
 CLASSES = {type(e).__name__: type(e) for e in ESTIMATORS.values()}
 
 every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
+every_one_with_epochs = pytest.mark.parametrize(
+    "name", [name for name in ESTIMATORS if name not in SOLVED_AT_ONCE]
+)
 every_class = pytest.mark.parametrize("name", CLASSES)
 
 X, y = make_rows(150)
@@ -560,7 +570,7 @@ def test_streaming_and_invalid_input_call_no_hooks(name):
     assert recorder.events == []
 
 
-@every_estimator
+@every_one_with_epochs
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("last", [0, 1, 2])
 def test_a_callback_can_stop_the_training(name, last, early_stopping):
@@ -579,7 +589,7 @@ def without_callbacks(fitted):
     return fitted
 
 
-@every_estimator
+@every_one_with_epochs
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("warm_start", [False, True])
 def test_the_estimator_given_to_a_callback_keeps_its_values(name, early_stopping, warm_start):
@@ -659,7 +669,7 @@ class Raiser(Recorder):
             raise Broken
 
 
-@every_estimator
+@every_one_with_epochs
 @pytest.mark.parametrize(
     "where",
     [
@@ -724,7 +734,7 @@ def test_scoring_monitor_in_a_pipeline(name):
     assert [entry["r2"] for entry in logged] == [entry["r2"] for entry in epochs_logged(alone)]
 
 
-@every_estimator
+@every_one_with_epochs
 def test_scoring_monitor_in_a_grid_search(name):
     """Two candidates times two folds, and the refit: each logs its epochs under one run."""
     monitor = ScoringMonitor(scoring="r2")
