@@ -1,7 +1,7 @@
 """
-=========================================
+==========================================
 A net that learns inside a single sequence
-=========================================
+==========================================
 
 A recurrent network usually remembers in the activations of its units. ``FastWeightRegressor`` also
 changes its own weights from row to row, and training shapes these changes by their exact gradient
