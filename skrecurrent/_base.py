@@ -275,7 +275,7 @@ class BaseRecurrentRegressor(
         >>> import numpy as np
         >>> from skrecurrent import RTRLRegressor
         >>> X = np.sin(np.arange(201) / 3)[:, None]
-        >>> model = RTRLRegressor(5, random_state=0)
+        >>> model = RTRLRegressor(10, random_state=0)
         >>> for k in range(0, 200, 50):
         ...     model = model.partial_fit(X[k : k + 50], X[k + 1 : k + 51, 0])
         >>> bool(abs(model.predict(X[200:])[0] - np.sin(201 / 3)) < 0.05)
