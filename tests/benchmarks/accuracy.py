@@ -173,9 +173,8 @@ def closed_loop_error(estimator, X, y, split):
     stride = (len(y) - split - LOOP_STEPS) // LOOP_STARTS
     forecasts, targets = [], []
     for start in range(split, split + stride * LOOP_STARTS, stride):
-        forecasts.append(estimator.forecast(LOOP_STEPS, X[start : start + 1])[-1])
+        forecasts.append(estimator.forecast(LOOP_STEPS, X[split : start + 1])[-1])
         targets.append(y[start + LOOP_STEPS - 1])
-        estimator.advance(X[start : start + stride])
     return np.sqrt(np.mean(np.subtract(forecasts, targets) ** 2)) / np.std(y[split:])
 
 
