@@ -246,7 +246,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     (4 hidden units for one-hot keys, 8 for the others.) One pass of ``partial_fit`` over 3000
     sequences recalls with an error of .021. Elsewhere they do harm: NARMA10 .68 against .62
-    with g = h = 0, Mackey-Glass .088 against .036, and the system of make_switching_system as a
+    with g = h = 0, Mackey-Glass .088 against .036, and the system of ``make_switching_system`` as a
     stream 3.7 against .98; use `RTRLRegressor` there. An LSTM with a hundred times the weights is
     slightly better at regression in context.
     Long after the length of the training sequences predictions are bounded, but of no use: let a
