@@ -236,9 +236,24 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     sigma is w_ij(t+1). It makes no difference for the identity. For a bounded sigma the gradient as
     printed is wrong, by 59 % of its length in one example; this package computes the right one.
 
-    **Where it helps, and where not.** NRMSE (1 is the error of the mean) on new sequences, medians
-    of 5 seeds, 8 hidden units unless stated:
+    **Where it helps, and where not.** NRMSE (1 is the error of the mean) on new sequences, median
+    of 5 seeds and the worst, beside the same network with g and h zero, and one of 32 hidden units:
 
+    ============================  ==============  =============  =============
+    task                          this            g = h = 0      32 units
+    ============================  ==============  =============  =============
+    recall, one-hot keys          .0059  (.0087)  .95    (.95)   .95    (.96)
+    recall, random keys           .44    (.46)    .97    (.98)   .96    (.99)
+    regression in context         .17    (.17)    1.0    (1.0)   1.0    (1.0)
+    ============================  ==============  =============  =============
+
+    (4 hidden units for one-hot keys, 8 for the others.) One pass of ``partial_fit`` over 3000
+    sequences recalls with an error of .021. Elsewhere they do harm: NARMA10 .68 against .62
+    with g = h = 0, Mackey-Glass .088 against .036, and the system of ``make_switching_system`` as a
+    stream 3.7 against .98; use `RTRLRegressor` there. An LSTM with a hundred times the weights is
+    better at regression in context: .13.
+    Long after the length of the training sequences predictions are bounded, but of no use: let a
+    new sequence start at rest.
 
     scikit-learn has no tag for rows whose order matters. The estimator therefore sets the tag
     ``non_deterministic`` while ``stateful=True``, which turns off the two common checks that
