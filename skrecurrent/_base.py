@@ -77,6 +77,14 @@ _Y_CHECKS = {
 _PIECE_SECONDS, _FIRST_PIECE = 0.2, 16
 
 
+# Constraint of the parameter n_jobs.
+N_JOBS = [
+    Interval(Integral, 1, None, closed="left"),
+    Interval(Integral, None, -1, closed="right"),
+    None,
+]
+
+
 class BaseRecurrentRegressor(
     CallbackSupportMixin, RegressorMixin, BaseEstimator, metaclass=ABCMeta
 ):

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 
 from skrecurrent._base import (
+    N_JOBS,
     BaseRecurrentRegressor,
     LossGradientMixin,
     writeable,
@@ -288,11 +289,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         "sequence_length": [Interval(Integral, 1, None, closed="left")],
         "update_interval": [Interval(Integral, 1, None, closed="left")],
         "washout": [Interval(Integral, 0, None, closed="left"), None],
-        "n_jobs": [
-            Interval(Integral, 1, None, closed="left"),
-            Interval(Integral, None, -1, closed="right"),
-            None,
-        ],
+        "n_jobs": N_JOBS,
     }
 
     _learned = ("_weights", "gains_")
@@ -491,11 +488,12 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
         def after_iteration(parameters):
             self._set_parameters(parameters)
-            if epochs.begin():
-                epochs.end()
-            if epochs.over:
+            epochs.end()
+            if not epochs.begin():
                 raise StopIteration
 
+        if not epochs.begin():
+            return
         bounds = np.full((len(self._parameters()), 2), [-np.inf, np.inf])
         if not self._is_paper:
             bounds[-1] = fast_weight.DECAY_LOGITS

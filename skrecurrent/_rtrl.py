@@ -1,11 +1,11 @@
 """Real-time recurrent learning, exact and online."""
 
-from numbers import Integral, Real
+from numbers import Real
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skrecurrent._base import BaseRecurrentRegressor, LossGradientMixin
+from skrecurrent._base import N_JOBS, BaseRecurrentRegressor, LossGradientMixin
 from skrecurrent._kernels import rtrl
 from skrecurrent._levenberg_marquardt import (
     Descent,
@@ -240,7 +240,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     ========  =====  =====  =====  =====  =====  ======
     sgd        0.03   0.14    1.8     13    100     692
     dekf       0.04   0.23    2.9     22    167    1213
-    auto       0.05   0.25    3.0     22    167    1213
+    auto       0.06   0.34    4.1     31    234    1738
     lm         0.46    5.4    172   2569  39700  625000
     ========  =====  =====  =====  =====  =====  ======
 
@@ -304,7 +304,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         "dt": [Interval(Real, 0, 1, closed="right")],
         "output_dt": [Interval(Real, 0, 1, closed="right"), None],
         "spectral_radius": [Interval(Real, 0, None, closed="left")],
-        "n_jobs": [None, Integral],
+        "n_jobs": N_JOBS,
     }
 
     def __init__(
@@ -560,7 +560,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         if self.solver in _STREAM_SOLVERS:
             filters = (1 + self.train_hidden) * n_outputs * rtrl.N_FILTERS
             numbers += (filters + self.train_hidden * self.n_hidden) * q * q
-        elif _RULES[self.solver] == rtrl.DEKF:
+        if self.solver in ("dekf", "auto"):
             numbers += (n if self.train_hidden else n_outputs) * q * q
         if self.solver == "lm" and self.train_hidden:
             numbers += least_squares_size(n, q, n_outputs)

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-LOCAL = ("127.0.0.1", "::1", "localhost", "")
+LOCAL = ("127.0.0.1", "0.0.0.0", "::1", "localhost", "")
 
 
 def refuse_the_network(event, arguments):

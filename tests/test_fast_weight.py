@@ -22,9 +22,8 @@ def recall(n_sequences, seed, n_pairs=4):
 
 
 def fast_part(estimator):
-    """w(k) - w(1) at the end of the state."""
-    n, q = estimator.weights_.shape
-    return estimator.state_[n:].reshape(n, q)
+    """w(k) - w(1)."""
+    return estimator.fast_weights_ - estimator.weights_
 
 
 # ------------------------------------------------------------ what it is for

@@ -253,7 +253,7 @@ def glitch(X):
 def test_advance_learns_nothing_and_so_cannot_explode():
     """Rows without targets change the state only, whatever their inputs."""
     X, y = make_rows(100)
-    estimator = RTRLRegressor(5, dt=0.5, random_state=0).fit(X, y)
+    estimator = RTRLRegressor(5, solver="dekf", dt=0.5, random_state=0).fit(X, y)
     weights, covariances = estimator.weights_.copy(), estimator._memory[1].covariance.copy()
     estimator.advance(glitch(X))
     assert_array_equal(estimator.weights_, weights)

@@ -136,7 +136,13 @@ def test_one_change_per_epoch_is_divided_by_the_rows_and_starts_from_the_best_we
 
     X, y = make_rows(60)
     estimator = APRLRegressor(
-        4, algorithm="batch", regularization=1e-6, max_iter=6, n_iter_no_change=6, random_state=0
+        4,
+        algorithm="batch",
+        regularization=1e-6,
+        washout=0,
+        max_iter=6,
+        n_iter_no_change=6,
+        random_state=0,
     )
     dynamics = weight_dynamics(estimator, X, y)
     before, best = untrained(estimator, X, y).weights_, np.inf
@@ -163,7 +169,7 @@ def test_rates_are_in_the_units_in_which_the_network_works():
 
 def test_held_out_rows_do_not_count():
     X, y = make_rows(60)
-    estimator = RTRLRegressor(4, standardize=False, max_iter=2, random_state=0)
+    estimator = RTRLRegressor(4, solver="dekf", standardize=False, max_iter=2, random_state=0)
     output, internal = rates_by_hand(weights_row_by_row(estimator, X[:45], y[:45], 2), y[:45])
     estimator.set_params(early_stopping=True, validation_fraction=0.25)
     dynamics = weight_dynamics(estimator, X, y)
@@ -173,7 +179,9 @@ def test_held_out_rows_do_not_count():
 
 def test_rows_that_are_not_trained_have_rate_zero():
     X, y = make_rows()
-    dynamics = weight_dynamics(RTRLRegressor(4, train_hidden=False, max_iter=2), X, y)
+    dynamics = weight_dynamics(
+        RTRLRegressor(4, solver="dekf", train_hidden=False, max_iter=2), X, y
+    )
     assert np.all(dynamics.output_rates > 0)
     assert_array_equal(dynamics.internal_rates, [0, 0])
     assert np.isnan(dynamics.row_ratios).all()
@@ -267,13 +275,13 @@ def test_fewer_epochs_are_recorded_if_training_stops_early():
 
 
 def test_an_interrupt_in_the_first_epoch_leaves_an_empty_record(monkeypatch):
-    def interrupted(self, X, Y, starts):
+    def interrupted(self, *rows, **how):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(RTRLRegressor, "_learn", interrupted)
     X, y = make_rows()
     with pytest.warns(UserWarning, match="interrupted"):
-        dynamics = weight_dynamics(RTRLRegressor(4), X, y)
+        dynamics = weight_dynamics(RTRLRegressor(4, solver="dekf"), X, y)
     assert dynamics.output_rates.shape == (0,)
     assert dynamics.row_ratios.shape == (0, 4)
 

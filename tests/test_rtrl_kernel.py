@@ -206,7 +206,9 @@ def test_loss_gradient_is_in_standardised_units():
 def test_echo_state_readout_is_recursive_least_squares():
     """With frozen hidden rows the DEKF's output row is ridge regression on the features."""
     X, y = make_rows(200)
-    estimator = RTRLRegressor(6, train_hidden=False, standardize=False, random_state=0)
+    estimator = RTRLRegressor(
+        6, solver="dekf", train_hidden=False, standardize=False, random_state=0
+    )
     estimator.partial_fit(X[:1], [np.nan]).reset_state()
     hidden_rows = estimator.weights_[1:].copy()
     net, rule = reference_twin(estimator, X, y)

@@ -81,7 +81,7 @@ def _tanh(x, out, first, stop):
         out[i] = m / (m + 2.0)
 
 
-@kernel
+@kernel(forceinline=True)
 def _power(a, p):
     """g or h at a centred activation."""
     if p == 0:
@@ -93,7 +93,7 @@ def _power(a, p):
     return a * a * a * a * a
 
 
-@kernel
+@kernel(forceinline=True)
 def _slope(a, p):
     """The derivative of _power."""
     if p == 0:
@@ -111,7 +111,7 @@ def _decay(gains):
     return 1.0 / (1.0 + np.exp(-gains[-1]))
 
 
-@kernel
+@kernel(forceinline=True)
 def _limit(bound, W, D):
     """W + D <- sigma(W + D) for a bounded sigma."""
     n, q = W.shape
@@ -160,7 +160,7 @@ def _step(net, W, gains, decay, X, k, before, after, row, z, t, D, v, g, cg):
         _limit(net.bound, W, D[after])
 
 
-@kernel
+@kernel(forceinline=True)
 def _prediction(net, n, z, t, slot, o):
     """Of output unit o: its potential or its activation."""
     logistic = net.activation == LOGISTIC
@@ -169,7 +169,7 @@ def _prediction(net, n, z, t, slot, o):
     return 0.5 * (1.0 + t[slot * n + o]) if logistic else t[slot * n + o]
 
 
-@kernel
+@kernel(forceinline=True)
 def _rest(z, t, D, slot):
     n = D.shape[1]
     for i in range(n):
@@ -178,7 +178,7 @@ def _rest(z, t, D, slot):
             D[slot, i, j] = 0.0
 
 
-@kernel
+@kernel(forceinline=True)
 def _load(net, state, z, t, D):
     """The state into slot 0."""
     n, q = D.shape[1:]
@@ -190,7 +190,7 @@ def _load(net, state, z, t, D):
     _tanh(z, t, np.int64(0), n)
 
 
-@kernel
+@kernel(forceinline=True)
 def _save(net, z, D, slot, state):
     """A slot into the state."""
     n, q = D.shape[1:]
@@ -220,7 +220,7 @@ def run(net, W, gains, state, X, starts, out):
     _save(net, z, D, before, state)
 
 
-@kernel
+@kernel(forceinline=True)
 def _copy(from_t, from_D, source, to_t, to_D, slot):
     n = from_D.shape[1]
     for i in range(n):
@@ -277,7 +277,7 @@ def _go_back(net, W, gains, decay, Y, k, s, z, t, D, v, g, A, t_bar, dn, scratch
     return loss
 
 
-@kernel
+@kernel(forceinline=True)
 def _through_limit(bound, W, D, s, A, G):
     """A times sigma' at the bracket, which is 1 - (w(k+1) / bound)^2; the rest of it is W's."""
     n, q = W.shape
@@ -288,7 +288,7 @@ def _through_limit(bound, W, D, s, A, G):
             A[i, j] -= w * w * A[i, j]
 
 
-@kernel
+@kernel(forceinline=True)
 def _add_outer_products(dn, v, n_rows, G):
     """G += sum_s dn[s] v[s]', four rows at a time."""
     n, q = G.shape
@@ -405,7 +405,7 @@ def _set_zero(A):
 # ------------------------------------------------------- forward: the paper's own algorithm
 
 
-@kernel
+@kernel(forceinline=True)
 def _carry(net, W, gains, decay, t, D, before, after, v, g, errors, column, Q, p, scratch, sums):
     """Eqs. (7), (9) and (11) for one row and the LANES parameters from number ``column`` on.
 
@@ -456,7 +456,7 @@ def _carry(net, W, gains, decay, t, D, before, after, v, g, errors, column, Q, p
             p[i, b] = p_new[i, b]
 
 
-@kernel
+@kernel(forceinline=True)
 def _inject_gains(net, gains, decay, i, t, D, before, after, g, column, Q):
     """What r_i, c and lambda do to row i of eq. (4) directly, where they are among the lanes."""
     n, q = D.shape[1:]
@@ -472,7 +472,7 @@ def _inject_gains(net, gains, decay, i, t, D, before, after, g, column, Q):
             Q[i, j, last] += decay * (1.0 - decay) * D[before, i, j]
 
 
-@kernel
+@kernel(forceinline=True)
 def _carry_through_limit(bound, W, D, after, i, column, Q):
     """sigma' at the bracket, which is 1 - (w(k+1) / bound)^2, for row i of Q."""
     q = W.shape[1]
@@ -485,7 +485,7 @@ def _carry_through_limit(bound, W, D, after, i, column, Q):
             Q[i, j, own] -= w * w
 
 
-@kernel
+@kernel(forceinline=True)
 def _errors(net, n, z, t, slot, Y, k, errors):
     """Derivatives of row k's loss by the predictions, 0 where no target is known; if any is."""
     known = False
@@ -497,7 +497,7 @@ def _errors(net, n, z, t, slot, Y, k, errors):
     return known
 
 
-@kernel
+@kernel(forceinline=True)
 def _gradient_of_lanes(net, W, gains, X, Y, starts, first, stop, sums):
     """The loss, and its derivatives by LANES parameters at a time from number ``first`` on.
 
@@ -677,7 +677,7 @@ def _update(optimizer, W, gains, sums, n_rows):
     return True
 
 
-@kernel
+@kernel(forceinline=True)
 def _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
     """Whether predictions or learned weights have exploded; keeps account of the largest.
 
@@ -708,7 +708,7 @@ def _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
     return not (total < np.inf and size <= _EXPLODED * limits[0])
 
 
-@kernel
+@kernel(forceinline=True)
 def _remember(guard, W, gains):
     """Once in a while: the candidate has proved good, or not; W and gains are the next."""
     good, candidate, limits = guard

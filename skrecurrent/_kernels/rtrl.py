@@ -437,7 +437,7 @@ def _adam(learning_rate, first, second, steps, w, g):
         w[i] -= rate * first[i] / (np.sqrt(second[i]) + _ADAM_EPSILON)
 
 
-@kernel
+@kernel(forceinline=True)
 def _gain(covariances, m, G, r, gain, to):
     """gain[to] = P_m g_r; returns g_r' P_m g_r."""
     q = G.shape[1]
@@ -451,7 +451,7 @@ def _gain(covariances, m, G, r, gain, to):
     return h
 
 
-@kernel
+@kernel(forceinline=True)
 def _shrink(covariances, m, gain, r, root, drift, prior):
     """P_m -= u u', u = gain_r / root, which is left in gain_r: this keeps every bit of symmetry.
 
@@ -492,7 +492,7 @@ def _dekf(covariances, noises, output, innovation, G, gain, change):
     noises[output] = max(noise + _NOISE_RATE * (squared - noise), _NOISE_FLOOR)
 
 
-@kernel
+@kernel(forceinline=True)
 def _weigh(error, share, first, count):
     """Shares of ``count`` competitors by their running squared errors."""
     least = np.inf
@@ -506,7 +506,7 @@ def _weigh(error, share, first, count):
         share[i] /= total
 
 
-@kernel
+@kernel(forceinline=True)
 def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
     """Learn output o of one copy in all its filters, and combine them into its row of W.
 
@@ -548,7 +548,7 @@ def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
     return residual, bound
 
 
-@kernel
+@kernel(forceinline=True)
 def _learn_hidden(covariances, n_outputs, residual, bound, G, gain, change):
     """Kalman filter of the hidden rows on what the output filters left; adds to ``change``.
 
@@ -570,7 +570,7 @@ def _learn_hidden(covariances, n_outputs, residual, bound, G, gain, change):
             change[r, c] += gain[r, c] * residual / root
 
 
-@kernel
+@kernel(forceinline=True)
 def _move(bank, W, n_outputs, change):
     """Change the hidden rows, and tell the output filters how far their features moved."""
     rows, covariance = bank.rows, bank.covariance

@@ -141,7 +141,7 @@ class _Recorder:
 
     def watch(self, model):
         """Let the model learn one row at a time; by the hook's contract that changes no bit."""
-        learn = model._learn
+        self._model, learn = model, model._learn
 
         def learn_watched(X, Y, starts, **how):
             if not self._travelled.any():  # an epoch may begin by going back to better weights
@@ -181,7 +181,7 @@ class _Recorder:
     def on_fit_task_end(self, estimator, context):
         if context.task_name != "epoch":
             return
-        self._add_change(estimator.weights_)  # if any was made after the last row
+        self._add_change(self._model.weights_)  # if any was made after the last row
         n_outputs, n = estimator.n_outputs_, len(self._last)
         rates = self._travelled[:, :n] / (estimator.t_ - self._rows_before)
         internal_change = (self._last - self._begin)[n_outputs:]
