@@ -53,7 +53,7 @@ curves["persistence"] = np.sqrt(
 
 print("NRMSE at step        1       20       84      200")
 for name, curve in curves.items():
-    print(f"{name:18}" + "".join(f"{curve[step - 1]:9.4f}" for step in (1, 20, 84, 200)))
+    print(f"{name:18}" + "".join(f"{curve[step - 1]:9.3g}" for step in (1, 20, 84, 200)))
 
 # %%
 # A small error at the first step is not the whole story: a loop that is stable matters as much. An
