@@ -187,3 +187,15 @@ def test_damaged_files_of_compiled_code_are_replaced(package_copy, damage):
         file.write_bytes(damage)
     assert use_a_kernel(package_copy) == []
     assert [len(file.read_bytes()) for file in files] == [len(content) for content in good]
+
+
+def test_other_options_of_compilation_do_not_find_old_code(package_copy):
+    """They stand in another file than the kernels, the only ones whose edits Numba notices."""
+    assert use_a_kernel(package_copy) == []
+    before = compiled_files(package_copy[0])
+    assert use_a_kernel(package_copy) == []
+    assert compiled_files(package_copy[0]) == before
+    options = package_copy[0] / "_kernels" / "_compile.py"
+    options.write_text(options.read_text().replace('"error_model": "numpy"', '"boundscheck": True'))
+    assert use_a_kernel(package_copy) == []
+    assert len(compiled_files(package_copy[0])) > len(before)

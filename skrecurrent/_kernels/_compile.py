@@ -19,19 +19,35 @@ def kernel(function=None, *, fastmath=FASTMATH, forceinline=False):
     """
     if function is None:
         return lambda function: kernel(function, fastmath=fastmath, forceinline=forceinline)
-    compiled = njit(nogil=True, fastmath=fastmath, forceinline=forceinline, error_model="numpy")(
-        function
-    )
+    options = {
+        "nogil": True,
+        "fastmath": fastmath,
+        "forceinline": forceinline,
+        "error_model": "numpy",
+    }
+    compiled = njit(**options)(function)
     if hasattr(compiled, "py_func"):  # not if NUMBA_DISABLE_JIT is set
         try:
-            compiled._cache = _ForgivingCache(function)
+            compiled._cache = _ForgivingCache(function, options)
         except RuntimeError as error:  # no directory can be written to
             _warn(error)
     return compiled
 
 
 class _ForgivingCache(FunctionCache):
-    """Numba's cache, but a file that cannot be read or written costs time rather than the fit."""
+    """Numba's cache, but a file that cannot be read or written costs time rather than the fit.
+
+    Numba looks at the file of a kernel only to see whether it was edited. The options, which stand
+    in this one, therefore are part of what compiled code is found by.
+    """
+
+    def __init__(self, function, options):
+        super().__init__(function)
+        sets_in_order = {k: sorted(v) if isinstance(v, set) else v for k, v in options.items()}
+        self._options = repr(sets_in_order)
+
+    def _index_key(self, *args):
+        return *super()._index_key(*args), self._options
 
     def load_overload(self, *args):
         try:
