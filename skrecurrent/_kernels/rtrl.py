@@ -672,6 +672,16 @@ def _reset(optimizer):
         optimizer.covariance[r] = np.diag(optimizer.prior[r])
 
 
+@kernel(forceinline=True)
+def _end_step(net, P, J, Phi, Psi, C, position):
+    """Count a step of the block; at the block's end carry P over it."""
+    position[0] += 1
+    if position[0] == len(J):
+        _advance(net, P, J, Phi, Psi, C, position)
+        position[0] = 0
+        position[1] = 1
+
+
 @kernel
 def learn(net, block, optimizer, guard, W, x, X, Y, starts):
     """Learn the rows of X, Y one after another, everything in place.
@@ -730,11 +740,7 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
         if learned and limits[2] == n:
             _remember(guard, W)
         if K:
-            position[0] += 1
-        if K and position[0] == K:
-            _advance(net, P, J, Phi, Psi, C, position)
-            position[0] = 0
-            position[1] = 1
+            _end_step(net, P, J, Phi, Psi, C, position)
     return explosions
 
 
@@ -747,7 +753,7 @@ def stream(net, block, bank, guard, W, x, X, Y, starts):
     """
     P, J, Phi, Psi, C, trace, position = block
     still, hidden, copy_share = bank.still, bank.hidden, bank.copy_share
-    copy_error = bank.copy_error.reshape(copy_share.size)
+    copy_error, of_copies = bank.copy_error.reshape(copy_share.size), copy_share.reshape(-1)
     limits = guard.limits
     (n, q), (n_outputs, copies), K = W.shape, copy_share.shape, len(J)
     x0, x1 = x[:n], x[n:]
@@ -780,7 +786,7 @@ def stream(net, block, bank, guard, W, x, X, Y, starts):
             residual, bound = _read_out(net, bank, W, x0, trace, 0, Psi, j, o, Y[k, o], gain)
             if K:
                 _read_out(net, bank, still, x1, trace, 1, Psi1, j1, o, Y[k, o], gain)
-                _weigh(copy_error, copy_share.reshape(copy_share.size), o * copies, copies)
+                _weigh(copy_error, of_copies, o * copies, copies)
                 seed[:] = 0.0
                 seed[o] = 1.0
                 _gradient(net, P, J, Phi, Psi, C, position, seed, Lam, G)
@@ -801,11 +807,7 @@ def stream(net, block, bank, guard, W, x, X, Y, starts):
         if learned and limits[2] == n:
             _remember(guard, W)
         if K:
-            position[0] += 1
-        if K and position[0] == K:
-            _advance(net, P, J, Phi, Psi, C, position)
-            position[0] = 0
-            position[1] = 1
+            _end_step(net, P, J, Phi, Psi, C, position)
     return explosions
 
 
