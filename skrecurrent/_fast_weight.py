@@ -48,9 +48,6 @@ _BLOCK = 8
 # A gradient per target that is longer than this is shortened to it. Usual ones are shorter.
 _LONGEST_GRADIENT = 1.0
 
-# Adam: the constants of Kingma & Ba (2015), as in scikit-learn's MLPRegressor.
-_ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
-
 # L-BFGS-B: how many changes it remembers, and what it is told where the loss overflows, a number
 # from which its line search can turn back.
 _LBFGS_MEMORY, _WALL = 20, 1e10
@@ -601,8 +598,8 @@ class _Adam:
 
     def __call__(self, gradient):
         self.n_steps += 1
-        self.first += (1 - _ADAM_DECAY_1) * (gradient - self.first)
-        self.second += (1 - _ADAM_DECAY_2) * (gradient**2 - self.second)
-        first = self.first / (1 - _ADAM_DECAY_1**self.n_steps)
-        second = self.second / (1 - _ADAM_DECAY_2**self.n_steps)
-        return first / (np.sqrt(second) + _ADAM_EPSILON)
+        self.first += (1 - fast_weight.ADAM_DECAY_1) * (gradient - self.first)
+        self.second += (1 - fast_weight.ADAM_DECAY_2) * (gradient**2 - self.second)
+        first = self.first / (1 - fast_weight.ADAM_DECAY_1**self.n_steps)
+        second = self.second / (1 - fast_weight.ADAM_DECAY_2**self.n_steps)
+        return first / (np.sqrt(second) + fast_weight.ADAM_EPSILON)

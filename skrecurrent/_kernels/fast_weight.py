@@ -28,7 +28,7 @@ TANH, LOGISTIC = range(2)
 SGD, ADAM = range(2)
 
 # Adam: the constants of Kingma & Ba (2015), as in scikit-learn's MLPRegressor.
-_ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
+ADAM_DECAY_1, ADAM_DECAY_2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 # The logit of lambda is kept between these, that is lambda between .05 and .9975: beyond, its
 # gradient vanishes, and fast changes would be kept for ever.
@@ -656,13 +656,13 @@ def _update(optimizer, W, gains, sums, n_rows):
     scale = clip / norm if norm > clip else 1.0
     if solver == ADAM:
         steps[0] += 1
-        rate *= np.sqrt(1.0 - _ADAM_DECAY_2 ** steps[0]) / (1.0 - _ADAM_DECAY_1 ** steps[0])
+        rate *= np.sqrt(1.0 - ADAM_DECAY_2 ** steps[0]) / (1.0 - ADAM_DECAY_1 ** steps[0])
         for i in range(n_learned):
             sums[i] *= scale
         for i in range(n_learned):
-            first[i] += (1.0 - _ADAM_DECAY_1) * (sums[i] - first[i])
-            second[i] += (1.0 - _ADAM_DECAY_2) * (sums[i] * sums[i] - second[i])
-            sums[i] = first[i] / (np.sqrt(second[i]) + _ADAM_EPSILON)
+            first[i] += (1.0 - ADAM_DECAY_1) * (sums[i] - first[i])
+            second[i] += (1.0 - ADAM_DECAY_2) * (sums[i] * sums[i] - second[i])
+            sums[i] = first[i] / (np.sqrt(second[i]) + ADAM_EPSILON)
         scale = 1.0
     for i in range(n_learned):
         sums[i] *= rate * scale
