@@ -360,7 +360,7 @@ class WeightDynamicsDisplay:
         >>> from skrecurrent.datasets import make_roessler
         >>> from skrecurrent.inspection import WeightDynamicsDisplay
         >>> X, y = make_roessler(200, random_state=0)
-        >>> dekf = RTRLRegressor(5, max_iter=3, random_state=0)
+        >>> dekf = RTRLRegressor(5, solver="dekf", max_iter=3, random_state=0)
         >>> sgd = RTRLRegressor(5, solver="sgd", max_iter=3, random_state=0)
         >>> display = WeightDynamicsDisplay.from_estimator(dekf, X, y, name="dekf")
         >>> display = WeightDynamicsDisplay.from_estimator(
