@@ -39,9 +39,10 @@ DECAY_LOGITS = (-3.0, 6.0)
 # below 3.
 _EXPLODED, _GOOD = 100.0, 10.0
 
-# Rows of a piece of the reverse gradient, in units of sqrt(T): sequences of a few rows should be
-# one piece, which is not run again. From 1 to 4 the time per row of long ones is the same.
-_PIECE = 2.0
+# Rows of a piece of the reverse gradient, in units of sqrt(T), from 1 to 4 of which the time per row
+# of long sequences is the same; or as many as fit into these bytes, if those are more. Sequences
+# that are one piece are not run again, which saves a third of the time.
+_PIECE, _PIECE_BYTES = 2.0, 2**20
 
 # Parameters whose sensitivities the forward gradient carries together: SIMD lanes, enough of them
 # to make up for the start of a loop, and few enough for their Q to stay in cache.
@@ -308,13 +309,14 @@ def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
     """1/2 sum of squared errors, eq. (2); its gradient by W in G, by ``gains`` in G_gains.
 
     Back-propagation through activations and fast weights: O(n q) per row. The first row and every
-    row with ``starts[k]`` begins a sequence at rest. A sequence of T rows is cut into pieces of
-    O(sqrt(T)) rows, of which only the beginnings are kept, and each is run once more when its turn
-    to go back comes: memory is O(sqrt(T) n q). G_gains may be empty: then they are not wanted.
+    row with ``starts[k]`` begins a sequence at rest. A sequence of T rows that is too long for the
+    cache is cut into pieces of O(sqrt(T)) rows, of which only the beginnings are kept, and each is
+    run once more when its turn to go back comes: memory is O(sqrt(T) n q). G_gains may be empty:
+    then they are not wanted.
     """
     n, q = W.shape
     decay = _decay(gains)
-    piece = _piece_length(_longest(starts))
+    piece = _piece_length(_longest(starts), W.size)
     z, t, D = np.empty((piece + 1) * n), np.empty((piece + 1) * n), np.empty((piece + 1, n, q))
     v, g, dn = np.empty((piece, q)), np.empty((piece, q)), np.empty((piece, n))
     n_kept = _longest(starts) // piece + 1
@@ -371,9 +373,9 @@ def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
 
 
 @kernel(fastmath=False)
-def _piece_length(n_rows):
-    """Pieces of a few times sqrt(T) rows: short sequences are one piece, never run again."""
-    return int(_PIECE * np.ceil(np.sqrt(n_rows)))
+def _piece_length(n_rows, n_weights):
+    """Rows of a piece of the longest sequence, which has ``n_rows``."""
+    return min(n_rows, max(int(_PIECE * np.ceil(np.sqrt(n_rows))), _PIECE_BYTES // (8 * n_weights)))
 
 
 @kernel(fastmath=False)
