@@ -90,11 +90,11 @@ class Epochs:
         estimator = self.estimator
         estimator._state[:] = 0.0
         predictions = estimator._run_in_pieces(self.X, self.starts, estimator._state)
-        self.loss = _half_mean_square(predictions[: self.split] - self.Y[: self.split])
+        self.loss = half_mean_square(predictions[: self.split] - self.Y[: self.split])
         if not estimator.loss_curve_:
             estimator.loss_ = self.loss
         judged, targets = predictions[self._judged], self.Y[self._judged]
-        self.criterion = criterion = _half_mean_square(judged - targets)
+        self.criterion = criterion = half_mean_square(judged - targets)
         if self.holds_out:
             self.validation_score = r2_of_known(targets, judged)
         improved = criterion < self.best_criterion * (1 - estimator.tol)
@@ -141,7 +141,7 @@ def in_washout(starts, washout=None):
     return mask
 
 
-def _half_mean_square(errors):
+def half_mean_square(errors):
     """1/2 mean of the squared errors that are known; infinity if they overflow."""
     with np.errstate(over="ignore"):
         mean = np.nanmean(np.square(errors)) / 2

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from skrecurrent import APRLRegressor
+from skrecurrent.datasets import make_mackey_glass
 from tests.common import make_rows
 from tests.reference import aprl as reference
 
@@ -304,3 +305,20 @@ def test_one_stored_copy_of_the_weights_may_be_changed_in_mid_stream():
     np.testing.assert_array_equal(estimator.weights_, before)
     estimator.partial_fit(X[41:43], Y[41:43, 0])
     assert 0 < abs(estimator.weights_[2, 3] - 0.123) < 0.1
+
+
+@pytest.mark.parametrize("noise, chosen", [(0.0, 1e-8), (1.0, 1e-1)])
+def test_fit_begins_with_more_regularization_on_noisy_rows(noise, chosen, rng):
+    X, y = make_mackey_glass(300, random_state=0)
+    y += noise * y.std() * rng.normal(size=len(y))
+    by_default = APRLRegressor(20, random_state=0).fit(X, y)
+    told = APRLRegressor(20, regularization=chosen, random_state=0).fit(X, y)
+    assert_array_equal(by_default.weights_, told.weights_)
+
+
+def test_fit_without_known_last_targets_begins_with_little_regularization():
+    X, y = make_mackey_glass(300, random_state=0)
+    y[200:] = np.nan
+    by_default = APRLRegressor(20, random_state=0).fit(X, y)
+    told = APRLRegressor(20, regularization=1e-8, random_state=0).fit(X, y)
+    assert_array_equal(by_default.weights_, told.weights_)

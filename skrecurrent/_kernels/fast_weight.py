@@ -39,9 +39,9 @@ DECAY_LOGITS = (-3.0, 6.0)
 # below 3.
 _EXPLODED, _GOOD = 100.0, 10.0
 
-# Rows of a piece of the reverse gradient, in units of sqrt(T), from 1 to 4 of which the time per row
-# of long sequences is the same; or as many as fit into these bytes, if those are more. Sequences
-# that are one piece are not run again, which saves a third of the time.
+# Rows of a piece of the reverse gradient, in units of sqrt(T), from 1 to 4 of which the time per
+# row of long sequences is the same; or as many as fit into these bytes, if those are more.
+# Sequences that are one piece are not run again, which saves a third of the time.
 _PIECE, _PIECE_BYTES = 2.0, 2**20
 
 # Parameters whose sensitivities the forward gradient carries together: SIMD lanes, enough of them
