@@ -276,7 +276,7 @@ def stream(kind, n_rows, rng):
 @pytest.mark.parametrize("forgetting", [1.0, 0.99])
 @pytest.mark.parametrize("kind", ["excited", "periodic", "constant"])
 def test_the_inverse_of_V_stays_positive_definite(kind, forgetting, update_order, rng):
-    """A short version of tests/benchmarks/aprl_soak.py; forgetting has its trace bound."""
+    """A short version of tests/benchmarks/soak.py; forgetting has its trace bound."""
     estimator = APRLRegressor(
         8,
         forgetting=forgetting,

@@ -271,7 +271,16 @@ def test_run_in_any_chunks_is_the_same_bitwise(case, n_hidden):
 # ----------------------------------------------------------------- streaming
 
 
-def make_learner(problem, solver, learning_rate, clip, update_interval, learns_gains):
+def make_learner(
+    problem,
+    solver,
+    learning_rate,
+    clip,
+    update_interval,
+    learns_gains,
+    last_rate=0.0,
+    weight_decay=0.0,
+):
     """What ``learn`` takes besides the problem: sensitivities, optimizer, guard."""
     n, q = problem.W.shape
     return (
@@ -282,6 +291,8 @@ def make_learner(problem, solver, learning_rate, clip, update_interval, learns_g
             learns_gains,
             solver=SOLVERS[solver],
             learning_rate=learning_rate,
+            last_rate=last_rate,
+            weight_decay=weight_decay,
             clip=clip,
             update_interval=update_interval,
         ),
@@ -295,11 +306,13 @@ def learn(problem, learner, rows=slice(None)):
 
 
 RULES = [
-    # solver, learning_rate, clip, update_interval, learns_gains
+    # solver, learning_rate, clip, update_interval, learns_gains, last_rate, weight_decay
     ("sgd", 0.02, np.inf, 1, True),
     ("sgd", 0.02, 0.1, 3, False),
     ("adam", 0.01, np.inf, 10, True),
     ("adam", 0.01, 0.05, 4, True),
+    ("sgd", 0.02, np.inf, 2, True, 0.0199, 0.1),
+    ("adam", 0.01, np.inf, 1, True, 0.0, 0.2),
 ]
 
 
@@ -310,7 +323,7 @@ def test_streaming_follows_the_equations(case, rule):
     problem.gains[:-1] *= 0.3  # or rounding grows along the sequence
     twin = reference_twin(case, problem)
     if np.isinf(case.logit):
-        rule = (*rule[:4], False)  # lambda is 1 for good
+        rule = (*rule[:4], False, *rule[5:])  # lambda is 1 for good
     stream = reference.Stream(twin, *rule)
     learner = make_learner(problem, *rule)
     before = problem.W.copy()

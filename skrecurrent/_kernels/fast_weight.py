@@ -34,6 +34,13 @@ ADAM_DECAY_1, ADAM_DECAY_2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 # gradient vanishes, and fast changes would be kept for ever.
 DECAY_LOGITS = (-3.0, 6.0)
 
+# In a stream the learning rate falls like 1 / (1 + updates / this).
+_FALLING_UPDATES = 1000.0
+
+# Smaller sensitivities and moments are zero for every purpose; below 1e-308 processors take ten
+# times as long for them.
+_NOTHING = 1e-150
+
 # A prediction this many times the largest target is an explosion. Weights are good once the
 # predictions of the next n learned rows have kept below the second limit; a net that learns stays
 # below 3.
@@ -568,11 +575,13 @@ class FastOptimizer(NamedTuple):
 
     solver: int
     learning_rate: float
+    last_rate: float  # that the learning rate falls to
+    weight_decay: float  # in units of the learning rate, of weights and gains
     clip: float  # largest norm of the gradient per learned row; infinite: any
     update_interval: int  # learned rows from one update to the next
     first_moment: np.ndarray  # (learned parameters,) Adam
     second_moment: np.ndarray  # (learned parameters,) Adam
-    steps: np.ndarray  # (1,) int, Adam's step count
+    steps: np.ndarray  # (2,) int, Adam's step count; number of updates
 
 
 class FastGuard(NamedTuple):
@@ -594,17 +603,21 @@ def new_sensitivities(n, q, learns_gains):
     )
 
 
-def new_optimizer(n, q, learns_gains, *, solver, learning_rate, clip, update_interval):
+def new_optimizer(
+    n, q, learns_gains, *, solver, learning_rate, last_rate, weight_decay, clip, update_interval
+):
     """An optimizer that has not made a step."""
     n_learned = _n_learned(n, q, learns_gains)
     return FastOptimizer(
         solver=int(solver),
         learning_rate=float(learning_rate),
+        last_rate=float(last_rate),
+        weight_decay=float(weight_decay),
         clip=float(clip),
         update_interval=int(update_interval),
         first_moment=np.zeros(n_learned),
         second_moment=np.zeros(n_learned),
-        steps=np.zeros(1, dtype=np.int64),
+        steps=np.zeros(2, dtype=np.int64),
     )
 
 
@@ -639,15 +652,30 @@ def forget(sensitivities):
 
 
 @kernel(fastmath=False)
+def _drop_nothing(sensitivities, optimizer):
+    """What has faded away becomes zero."""
+    for values in (
+        sensitivities.Q.reshape(-1),
+        sensitivities.p.reshape(-1),
+        optimizer.first_moment,
+        optimizer.second_moment,
+    ):
+        for i in range(len(values)):
+            if abs(values[i]) < _NOTHING:
+                values[i] = 0.0
+
+
+@kernel(fastmath=False)
 def _update(optimizer, W, gains, sums, n_rows):
     """One step along the gradient of ``n_rows`` learned rows; False if that is not finite.
 
-    Only W is changed, for the current weights are W + D and so move with it. Uses up ``sums``.
+    Only W is changed, for the current weights are W + D and so move with it. Weights and gains also
+    decay, apart from the gradient (Loshchilov & Hutter, ICLR 2019). Uses up ``sums``.
 
     Product and subtraction have loops of their own: in one, whose extent is not that of W, the
     compiler chooses between two ways of rounding by how far apart the arrays lie in memory.
     """
-    solver, rate, clip, _, first, second, steps = optimizer
+    solver, rate, last_rate, weight_decay, clip, _, first, second, steps = optimizer
     n_learned = len(first)
     norm = 0.0
     for i in range(n_learned):
@@ -656,8 +684,10 @@ def _update(optimizer, W, gains, sums, n_rows):
     if not norm < np.inf:
         return False
     scale = clip / norm if norm > clip else 1.0
+    rate = max(rate / (1.0 + steps[1] / _FALLING_UPDATES), last_rate)
+    kept = 1.0 - weight_decay * rate
+    steps += 1
     if solver == ADAM:
-        steps[0] += 1
         rate *= np.sqrt(1.0 - ADAM_DECAY_2 ** steps[0]) / (1.0 - ADAM_DECAY_1 ** steps[0])
         for i in range(n_learned):
             sums[i] *= scale
@@ -670,10 +700,11 @@ def _update(optimizer, W, gains, sums, n_rows):
         sums[i] *= rate * scale
     w = W.reshape(W.size)
     for i in range(len(w)):
-        w[i] -= sums[i]
+        w[i] = kept * w[i] - sums[i]
     if n_learned > len(w):
-        for i in range(len(gains)):
-            gains[i] -= sums[len(w) + i]
+        for i in range(len(gains) - 1):
+            gains[i] = kept * gains[i] - sums[len(w) + i]
+        gains[-1] -= sums[n_learned - 1]
         low, high = DECAY_LOGITS
         gains[-1] = min(max(gains[-1], low), high)
     return True
@@ -772,6 +803,7 @@ def learn(net, sensitivities, optimizer, guard, W, gains, state, X, Y, starts):
             sound = True
             if counts[0] == update_interval:
                 sound = _update(optimizer, W, gains, sums, counts[0])
+                _drop_nothing(sensitivities, optimizer)
                 sums[:] = 0.0
                 counts[0] = 0
             if not sound or _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):

@@ -170,11 +170,23 @@ class Stream:
     """Learning along a stream: w(1) and w(t) are changed alike now and then, p and q are kept.
 
     ``rule`` is "sgd", eq. (5) for the rows since the last update, or "adam", algorithm 1 of Kingma
-    & Ba (2015). ``clip`` bounds the norm of the gradient per learned row.
+    & Ba (2015). The rate falls with the number of updates until it is ``last_rate``; weights and
+    gains decay. ``clip`` bounds the norm of the gradient per learned row.
     """
 
-    def __init__(self, net, rule, learning_rate, clip, update_interval, learns_gains):
+    def __init__(
+        self,
+        net,
+        rule,
+        learning_rate,
+        clip,
+        update_interval,
+        learns_gains,
+        last_rate=0.0,
+        weight_decay=0.0,
+    ):
         self.net, self.rule, self.learning_rate = net, rule, learning_rate
+        self.last_rate, self.weight_decay = last_rate, weight_decay
         self.clip, self.update_interval = clip, update_interval
         self.n_learned = net.W.size + (net.gains.size if learns_gains else 0)
         self.gradient, self.n_rows, self.steps = np.zeros(self.n_learned), 0, 0
@@ -195,7 +207,12 @@ class Stream:
         norm = np.linalg.norm(gradient) / self.n_rows
         if norm > self.clip:
             gradient = gradient * (self.clip / norm)
-        change = -self.learning_rate * (gradient if self.rule == "sgd" else self.adam(gradient))
+        rate = max(self.learning_rate / (1 + self.steps / 1000), self.last_rate)
+        self.steps += 1
+        change = -rate * (gradient if self.rule == "sgd" else self.adam(gradient))
+        change[: net.W.size] -= rate * self.weight_decay * net.W.ravel()
+        if self.n_learned > net.W.size:
+            change[net.W.size : -1] -= rate * self.weight_decay * net.gains[:-1]
         net.W += change[: net.W.size].reshape(net.W.shape)
         net.w += change[: net.W.size].reshape(net.W.shape)
         if self.n_learned > net.W.size:
@@ -204,7 +221,6 @@ class Stream:
         self.gradient, self.n_rows = np.zeros(self.n_learned), 0
 
     def adam(self, gradient):
-        self.steps += 1
         self.m = 0.9 * self.m + 0.1 * gradient
         self.v = 0.999 * self.v + 0.001 * gradient**2
         rate = np.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
