@@ -329,14 +329,14 @@ class BaseRecurrentRegressor(
 
     def _learn_piece(self, rows, targets, starts):
         """Learn rows given in the user's units; returns the number of explosions."""
+        X, Y = rows, targets
         if self._statistics is not None:
-            given, known = rows, targets
-            rows, targets = np.empty_like(given), np.empty_like(known)
-            scaling.absorb(self._statistics[0], given, scaling.FREEZE_AFTER, rows)
-            scaling.absorb(self._statistics[1], known, scaling.FREEZE_AFTER, targets)
-        predictions = np.empty_like(targets)
-        explosions = self._learn(rows, targets, starts, predictions)
-        scaling.track(self._noise, targets, predictions)
+            X, Y = np.empty_like(rows), np.empty_like(targets)
+            scaling.absorb(self._statistics[0], rows, scaling.FREEZE_AFTER, X)
+            scaling.absorb(self._statistics[1], targets, scaling.FREEZE_AFTER, Y)
+        predictions = np.empty_like(Y)
+        explosions = self._learn(X, Y, starts, predictions)
+        scaling.track(self._noise, Y, predictions)
         return explosions
 
     def _learn_in_pieces(self, X, Y, starts, **how):
@@ -413,12 +413,12 @@ class BaseRecurrentRegressor(
             Predictions, float32 if `X` is.
 
         y_std : ndarray of the same shape and dtype
-            Only with ``return_std=True``: how far targets were from what was predicted for the next
-            row, as a standard deviation. It is that of an output over the rows that judged the
-            weights of ``fit``, corrected for what was fitted to them, and follows the errors of
-            ``partial_fit``, each made before the row was learned. The same for all rows: it does
-            not grow with the distance from the last learned one. Before any target is known, one
-            standard deviation of the targets is assumed, or 1 while that is unknown.
+            Only with ``return_std=True``: the standard deviation of errors in predicting one row,
+            as seen lately. After ``fit`` it is that over the held-out rows, or over the training
+            rows and corrected for what was fitted to them; ``partial_fit`` follows the errors of
+            its rows, each predicted before it is learned. The same for all rows of a call: it does
+            not grow with the distance from the last learned one. Before any target is known it is
+            1, and while few are known that of the targets still counts.
 
         Raises
         ------

@@ -115,7 +115,8 @@ class Epochs:
         what was fitted to noise: Akaike's final prediction error, of at most half the rows.
         """
         counts = ~in_washout(self.starts)
-        counts[: self.split if self.holds_out else 0] = False
+        if self.holds_out:
+            counts[: self.split] = False
         judged = np.where(counts[:, None], self.best_errors, np.nan)
         no_target = np.isnan(judged).all(axis=0)
         judged[:, no_target] = self.best_errors[:, no_target]

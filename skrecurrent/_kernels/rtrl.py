@@ -752,8 +752,8 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts, out):
 def stream(net, block, bank, guard, W, x, X, Y, starts, out):
     """Learn the rows of X, Y as a stream: output filters first, hidden rows on what they leave.
 
-    In place like ``learn``; x holds the states of all copies. The copies predict separately; the
-    share of each follows from its errors in earlier rows.
+    In place like ``learn``, and with the same answers; x holds the states of all copies. The copies
+    predict separately; the share of each follows from its errors in earlier rows.
     """
     P, J, Phi, Psi, C, trace, position = block
     still, hidden, copy_share = bank.still, bank.hidden, bank.copy_share
