@@ -377,8 +377,8 @@ class APRLRegressor(BaseRecurrentRegressor):
     def _weights_replaced(self):
         aprl.trust(self._memory[1], self._weights)
 
-    def _learn(self, X, Y, starts):
-        rest = (*self._memory, self._weights, self._state, X, Y, starts)
+    def _learn(self, X, Y, starts, out):
+        rest = (*self._memory, self._weights, self._state, X, Y, starts, out)
         if not self._batch_rows:
             return aprl.learn(self._net, self._rule, *rest)
         eta, regularization = self._rule.eta, self._rule.regularization
@@ -389,6 +389,10 @@ class APRLRegressor(BaseRecurrentRegressor):
         out = np.empty((len(X), self._net.n_outputs))
         aprl.run(self._net, self._weights, state, X, starts, out)
         return out
+
+    def _findings(self, epochs):
+        """An output's weights are found by least squares."""
+        return super()._findings(epochs, self._weights.shape[1])
 
     def _forget(self):
         self._memory[0].e[:] = 0.0

@@ -12,10 +12,11 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
     until the next ``fit``; what learning changes goes into ``_memory``. Returns the rest state, an
     array of zeros: states are measured from rest. Its first n entries are `state_`; an estimator
     that predicts with more than one copy of the network adds theirs.
-``_learn(X, Y, starts)``
+``_learn(X, Y, starts, out)``
     learn rows one after another, changing ``_weights``, ``_state`` and the learning rule's own
     memory in place; a row with ``starts[k]`` begins a new sequence. Cutting a call in two must not
-    change a bit. Returns how often learning exploded and was set back.
+    change a bit. Fills ``out`` with what ``_run`` would have predicted for each row before it was
+    learned, NaN where learning exploded. Returns how often it did and was set back.
 ``_run(X, starts, state)``
     predictions of the frozen network; moves ``state`` in place and nothing else.
 ``_forget()``
@@ -29,7 +30,7 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
 ``_new_statistics(n_features, n_outputs)``
     only where standardised columns are not to have mean 0 and standard deviation 1.
 ``_findings(epochs)``
-    attributes, by name, that say more about the weights that ``fit`` keeps, if there are any.
+    attributes, by name, that say more about the weights that ``fit`` keeps than the base does.
 
 Hooks see float64, C-contiguous, writeable arrays in the units in which the network works. Y is
 two-dimensional, with NaN where there is no target.
@@ -118,7 +119,7 @@ class BaseRecurrentRegressor(
     def _build(self, n_features, n_outputs): ...
 
     @abstractmethod
-    def _learn(self, X, Y, starts): ...
+    def _learn(self, X, Y, starts, out): ...
 
     @abstractmethod
     def _run(self, X, starts, state): ...
@@ -139,8 +140,9 @@ class BaseRecurrentRegressor(
             self._forget()
             epochs.end(explosions=self._learn_in_pieces(X, Y, starts, **how))
 
-    def _findings(self, epochs):
-        return {}
+    def _findings(self, epochs, n_determined=0):
+        """``n_determined`` is how many parameters the training rows determined, per output."""
+        return {"_noise": epochs.noise(n_determined)}
 
     # ------------------------------------------------------------------ fitting
 
@@ -327,15 +329,19 @@ class BaseRecurrentRegressor(
 
     def _learn_piece(self, rows, targets, starts):
         """Learn rows given in the user's units; returns the number of explosions."""
-        if self._statistics is None:
-            return self._learn(rows, targets, starts)
-        scaled_rows, scaled_targets = np.empty_like(rows), np.empty_like(targets)
-        scaling.absorb(self._statistics[0], rows, scaling.FREEZE_AFTER, scaled_rows)
-        scaling.absorb(self._statistics[1], targets, scaling.FREEZE_AFTER, scaled_targets)
-        return self._learn(scaled_rows, scaled_targets, starts)
+        X, Y = rows, targets
+        if self._statistics is not None:
+            X, Y = np.empty_like(rows), np.empty_like(targets)
+            scaling.absorb(self._statistics[0], rows, scaling.FREEZE_AFTER, X)
+            scaling.absorb(self._statistics[1], targets, scaling.FREEZE_AFTER, Y)
+        predictions = np.empty_like(Y)
+        explosions = self._learn(X, Y, starts, predictions)
+        scaling.track(self._noise, Y, predictions)
+        return explosions
 
     def _learn_in_pieces(self, X, Y, starts, **how):
-        return sum(self._learn(X[p], Y[p], starts[p], **how) for p in _pieces(len(X)))
+        out = np.empty_like(Y)
+        return sum(self._learn(X[p], Y[p], starts[p], out[p], **how) for p in _pieces(len(X)))
 
     def _check_size(self, given, continues=False):
         """Whether the network fits in memory and, if it continues, has the weights it had."""
@@ -370,6 +376,8 @@ class BaseRecurrentRegressor(
         self.t_ = 0
         self._last_id = _NO_ID
         self._statistics = None
+        unit = self._target_unit if self.standardize else 1.0
+        self._noise = scaling.new_noise(np.ones(n_outputs), np.full(n_outputs, unit**2))
         if self.standardize:
             self._statistics = self._new_statistics(n_features, n_outputs)
 
@@ -382,7 +390,7 @@ class BaseRecurrentRegressor(
 
     # ------------------------------------------------------------------ using the fitted network
 
-    def predict(self, X, *, sequence_id=None):
+    def predict(self, X, *, sequence_id=None, return_std=False):
         """Predict the target of each row.
 
         Without `sequence_id` the rows continue the running sequence: the network goes on from
@@ -396,10 +404,21 @@ class BaseRecurrentRegressor(
         sequence_id : array-like of shape (n_samples,), default=None
             Which sequence each row belongs to.
 
+        return_std : bool, default=False
+            Whether to return standard deviations too.
+
         Returns
         -------
         y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
             Predictions, float32 if `X` is.
+
+        y_std : ndarray of the same shape and dtype
+            Only with ``return_std=True``: the standard deviation of errors in predicting one row,
+            as seen lately. After ``fit`` it is that over the held-out rows, or over the training
+            rows and corrected for what was fitted to them; ``partial_fit`` follows the errors of
+            its rows, each predicted before it is learned. The same for all rows of a call: it does
+            not grow with the distance from the last learned one. Before any target is known it is
+            1, and while few are known that of the targets still counts.
 
         Raises
         ------
@@ -410,12 +429,20 @@ class BaseRecurrentRegressor(
 
         Examples
         --------
+        >>> import numpy as np
         >>> from skrecurrent import RTRLRegressor
         >>> from skrecurrent.datasets import load_elnino
         >>> X, y = load_elnino(return_X_y=True)
         >>> model = RTRLRegressor(max_iter=20, random_state=0).fit(X[:500], y[:500])
         >>> model.predict(X[500:]).shape
         (231,)
+
+        How sure is that? Nine out of ten values should be in
+
+        >>> mean, std = model.predict(X[500:], return_std=True)
+        >>> lower, upper = mean - 1.645 * std, mean + 1.645 * std
+        >>> bool(0.8 < np.mean((lower < y[500:]) & (y[500:] < upper)) < 0.97)
+        True
         """
         dtype = _FLOAT64
         if sequence_id is None and self._is_plain(X):
@@ -425,7 +452,18 @@ class BaseRecurrentRegressor(
         predictions = self._predict_rows(rows, starts, self._state.copy())
         if self._target_ndim == 1:
             predictions = predictions[:, 0]
-        return predictions if dtype == _FLOAT64 else predictions.astype(dtype)
+        if dtype != _FLOAT64:
+            predictions = predictions.astype(dtype)
+        if not return_std:
+            return predictions
+        return predictions, np.full_like(predictions, self._deviations())
+
+    def _deviations(self):
+        """Standard deviation of each output's errors as seen lately, in the user's units."""
+        deviations = np.sqrt(self._noise[scaling.VARIANCE])
+        if self._statistics is not None:
+            scaling.restore_deviations(self._statistics[1], deviations)
+        return deviations
 
     def score(self, X, y, sample_weight=None, *, sequence_id=None):
         """Coefficient of determination of the predictions, over the rows with a known target.
@@ -654,7 +692,7 @@ class BaseRecurrentRegressor(
 
     def _snapshot(self):
         """Copies of what later training will change, for the copy that callbacks are given."""
-        names = (*self._learned, "_state", "loss_curve_", "validation_scores_", "_memory")
+        names = (*self._learned, "_state", "loss_curve_", "validation_scores_", "_memory", "_noise")
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
     # ------------------------------------------------------------------ validation

@@ -19,6 +19,7 @@ class Epochs:
         self._judged = slice(split, None) if self.holds_out else slice(split)
         self.max_iter = estimator.max_iter
         self.best = None  # copies of what was learned by the best epoch, and its end state
+        self.best_errors = None  # of all rows
         self.best_criterion = np.inf
         self.exploded = False
         self._without_improvement = 0
@@ -101,10 +102,29 @@ class Epochs:
         if criterion < self.best_criterion or self.best is None:
             names = (*estimator._learned, "_state")
             self.best = {name: getattr(estimator, name).copy() for name in names}
+            self.best_errors = predictions - self.Y
             self.best_criterion = criterion
             estimator.best_loss_ = self.loss
             estimator.best_validation_score_ = self.validation_score
         return improved
+
+    def noise(self, n_determined):
+        """Variance of the errors that the best weights will make, from those they make here.
+
+        Errors of training rows are too small by what was fitted to them, and new ones larger by
+        what was fitted to noise: Akaike's final prediction error, of at most half the rows.
+        """
+        counts = ~in_washout(self.starts)
+        if self.holds_out:
+            counts[: self.split] = False
+        judged = np.where(counts[:, None], self.best_errors, np.nan)
+        no_target = np.isnan(judged).all(axis=0)
+        judged[:, no_target] = self.best_errors[:, no_target]
+        n_known = (~np.isnan(judged)).sum(axis=0)
+        fitted = 0 if self.holds_out else np.minimum(n_determined, n_known / 2)
+        with np.errstate(over="ignore"):
+            variance = np.nanmean(judged**2, axis=0) * (n_known + fitted) / (n_known - fitted)
+        return scaling.new_noise(n_known, np.minimum(variance, scaling.LARGEST))
 
     def _snapshot(self):
         """The estimator as if ``fit`` had stopped now, which keeps the best weights."""

@@ -428,11 +428,11 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         if self._memory is not None:
             fast_weight.trust(self._memory[-1], self._weights, self.gains_)
 
-    def _learn(self, X, Y, starts):
+    def _learn(self, X, Y, starts, out):
         if self._memory is None:
             self._memory = self._new_memory()
         learned = self._weights, self.gains_, self._state
-        return fast_weight.learn(self._net, *self._memory, *learned, X, Y, starts)
+        return fast_weight.learn(self._net, *self._memory, *learned, X, Y, starts, out)
 
     def _run(self, X, starts, state):
         out = np.empty((len(X), self._net.n_outputs))

@@ -169,6 +169,19 @@ def bayesian_ridge(A, y, n_rows):
     return V @ weights[best], decays[best, 0], noise
 
 
+def n_determined(JJ, noise):
+    """How many weights the errors determined, rather than what was known of the weights before.
+
+    The trace of J'J (J'J + decay)^-1, summed over blocks if there are several, with the decay that
+    stands for the noise and the prior variance.
+    """
+    if not np.isfinite(JJ).all():
+        return np.inf
+    eigenvalues = np.maximum(np.linalg.eigvalsh(JJ), 0.0)
+    decay = max(noise.mean() / _HIDDEN_VARIANCE, np.finfo(float).tiny)
+    return np.sum(eigenvalues / (eigenvalues + decay))
+
+
 def least_squares_size(n, q, n_outputs):
     """Numbers held at once, whatever the rows: J'J, its copy to be solved, the sums of groups."""
     n_weights = n * (q - n_outputs)

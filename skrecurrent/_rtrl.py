@@ -12,6 +12,7 @@ from skrecurrent._levenberg_marquardt import (
     LeastSquares,
     first_descent,
     least_squares_size,
+    n_determined,
     next_descent,
 )
 from skrecurrent._threads import one_blas_thread
@@ -417,7 +418,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             **used,
         )
 
-    def _learn(self, X, Y, starts, rule=None):
+    def _learn(self, X, Y, starts, out, rule=None):
         block, stream_rule, guard = self._memory
         rule = rule or stream_rule
         learn = rtrl.learn
@@ -427,7 +428,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
                 self._begin_stream(rule)
         n = len(self._weights)
         state = self._state if learn is rtrl.stream else self.state_
-        arguments = (self._net, block, rule, guard, self._weights, state, X, Y, starts)
+        arguments = (self._net, block, rule, guard, self._weights, state, X, Y, starts, out)
         ends_a_block = 0 < len(block.J) <= block.position[0] + len(X)
         if n < _THREADED_UNITS or not ends_a_block:
             return learn(*arguments)
@@ -524,14 +525,19 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         return best
 
     def _findings(self, epochs):
-        """Where a stream that follows ``fit`` starts from."""
+        """Also where a stream that follows ``fit`` starts from."""
         X, Y, starts = epochs.training_rows
         if not self._by_least_squares(len(X)):
-            return {}
-        problem = LeastSquares(self._net, X, Y, starts)
+            return super()._findings(epochs)
+        problem = LeastSquares(self._net, X, Y, starts, self.n_jobs)
         with one_blas_thread:
             best = epochs.best["_weights"]
-            return {"_curvature": problem.curvature(best, only_readout=not self.train_hidden)}
+            curvature = problem.curvature(best, only_readout=not self.train_hidden)
+            JJ = curvature.blocks
+            if self.train_hidden:
+                JJ, _ = problem.normal_equations(problem.at(best))
+        determined = n_determined(JJ, curvature.noise) / self.n_outputs_
+        return super()._findings(epochs, determined) | {"_curvature": curvature}
 
     def _run(self, X, starts, state):
         n, rule = len(self._weights), self._memory[1]

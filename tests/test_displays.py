@@ -118,6 +118,30 @@ def test_forecast_draws_on_given_axes_in_given_styles():
     assert ForecastDisplay.from_predictions(y[:, 0], y[:, 1], ax=single).axes_[0] is single
 
 
+@pytest.mark.parametrize("n_outputs", [1, 2])
+def test_forecast_draws_intervals(n_outputs):
+    X, y = make_rows(60, n_outputs=n_outputs)
+    ids = np.repeat([0, 1], 30)
+    estimator = RTRLRegressor(4, max_iter=2, random_state=0).fit(X, y)
+    display = ForecastDisplay.from_estimator(
+        estimator, X, y, sequence_id=ids, return_std=True, band_kw={"color": "green"}
+    )
+    mean, std = (a.reshape(60, -1) for a in estimator.predict(X, sequence_id=ids, return_std=True))
+    assert display.bands_.shape == (n_outputs,)
+    for k, band in enumerate(display.bands_):
+        first, second = (path.vertices for path in band.get_paths())
+        assert first[:, 0].max() == 29 and second[:, 0].min() == 30
+        drawn_values = np.concatenate([first, second])[:, 1]
+        assert drawn_values.min() == (mean - 1.645 * std)[:, k].min()
+        assert drawn_values.max() == (mean + 1.645 * std)[:, k].max()
+        assert matplotlib.colors.same_color(band.get_facecolor()[0, :3], "green")
+    labels = [text.get_text() for text in display.axes_[0].get_legend().get_texts()]
+    assert labels == ["observed", "RTRLRegressor", "90 % interval"]
+    assert ForecastDisplay.from_predictions(y, mean.reshape(y.shape)).bands_ is None
+    with pytest.raises(ValueError, match="y_true and y_pred and y_std must have the same shape"):
+        ForecastDisplay.from_predictions(y, y, y_std=std[:-1])
+
+
 def test_forecast_of_other_regressors_and_of_pipelines():
     X, y = make_rows(60)
     ids = np.repeat([0, 1], 30)

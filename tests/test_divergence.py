@@ -77,4 +77,4 @@ def test_streams_stay_finite(name):
         warnings.simplefilter("ignore", ConvergenceWarning)
         estimator.partial_fit(X * 1e3, y * 1e3)
     assert np.isfinite(estimator.weights_).all()
-    assert np.isfinite(estimator.predict(X * 1e3)).all()
+    assert np.isfinite(estimator.predict(X * 1e3, return_std=True)).all()

@@ -302,7 +302,8 @@ def make_learner(
 
 def learn(problem, learner, rows=slice(None)):
     net, W, gains, state, X, Y, starts = problem
-    return fast_weight.learn(net, *learner, W, gains, state, X[rows], Y[rows], starts[rows])
+    out = np.empty_like(Y[rows])
+    return fast_weight.learn(net, *learner, W, gains, state, X[rows], Y[rows], starts[rows], out)
 
 
 RULES = [

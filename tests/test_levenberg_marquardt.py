@@ -17,6 +17,7 @@ from skrecurrent._levenberg_marquardt import (
     bayesian_ridge,
     first_descent,
     least_squares_size,
+    n_determined,
 )
 from skrecurrent.datasets import make_mackey_glass
 from tests.common import assert_same, make_rows
@@ -182,6 +183,17 @@ def test_ridge_of_hardly_any_rows_is_finite(y, rng):
     assert np.isfinite(weights).all()
     assert decay > 0.0
     assert np.isfinite(noise)
+
+
+def test_weights_that_were_determined_are_counted(rng):
+    blocks = np.array([A.T @ A for A in rng.normal(size=(2, 30, 5))])
+    noise = np.array([0.3, 0.5])
+    with_decay = blocks + 0.4 / 0.03 * np.eye(5)
+    expected = np.trace(blocks @ np.linalg.inv(with_decay), axis1=1, axis2=2).sum()
+    assert n_determined(blocks, noise) == pytest.approx(expected)
+    assert n_determined(blocks, 0 * noise) == pytest.approx(10)
+    assert n_determined(0 * blocks, 0 * noise) == 0
+    assert n_determined(np.full((5, 5), np.inf), noise) == np.inf
 
 
 @pytest.mark.parametrize("solver", ["auto", "lm"])

@@ -87,7 +87,7 @@ def test_looking_changes_nothing(estimator, task, fitted):
     model = new(estimator, n_hidden)
     model = model.fit(X, Y) if fitted else model.partial_fit(X, Y)
     before = observable(model)
-    model.predict(X)
+    model.predict(X, return_std=True)
     model.predict(X, sequence_id=ids)
     model.score(X, Y)
     if model.n_outputs_ == X.shape[1]:
@@ -135,7 +135,8 @@ def test_units_do_not_matter_if_the_network_standardises(estimator, task, shift,
     model = new(estimator, n_hidden).set_params(standardize=True)
     other, scale = clone(model), 2.0**exponent
     learn = "fit" if fitted else "partial_fit"
-    expected = getattr(model, learn)(X, Y).predict(X)
+    expected, expected_std = getattr(model, learn)(X, Y).predict(X, return_std=True)
     other = getattr(other, learn)((X + shift) * scale, (Y - shift) * scale)
-    got = other.predict((X + shift) * scale) / scale + shift
-    assert_allclose(got, expected, atol=1e-4 if shift else 1e-9)
+    got, std = other.predict((X + shift) * scale, return_std=True)
+    assert_allclose(got / scale + shift, expected, atol=1e-4 if shift else 1e-9)
+    assert_allclose(std / scale, expected_std, atol=1e-4 if shift else 1e-9)

@@ -77,7 +77,10 @@ def test_kernels_run_without_the_interpreter_lock(estimator, how):
         starts = np.zeros(len(rows), np.bool_)
         starts[::100] = True
         other = copy.deepcopy(estimator)
-        arguments = {"_learn": (rows, targets, starts), "_run": (rows, starts, other._state)}[how]
+        arguments = {
+            "_learn": (rows, targets, starts, np.empty_like(targets)),
+            "_run": (rows, starts, other._state),
+        }[how]
         began = time.perf_counter()
         getattr(other, how)(*arguments)
         seconds = time.perf_counter() - began

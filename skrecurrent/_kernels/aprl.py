@@ -457,11 +457,12 @@ def _relearn(regularization, memory, W):
 
 
 @kernel
-def learn(net, rule, memory, guard, W, x, X, Y, starts):
+def learn(net, rule, memory, guard, W, x, X, Y, starts, out):
     """Learn the rows of X, Y one after another by the online steps 1-4, everything in place.
 
     A row with ``starts[k]`` begins a new sequence at rest; a row without any target only advances
-    the state. Returns how often learning exploded and was set back.
+    the state. Fills ``out`` with the predictions of rows before they are learned, NaN where
+    learning exploded. Returns how often it did and was set back.
     """
     n, q = W.shape
     dt, n_outputs, hidden_first = net
@@ -486,6 +487,8 @@ def learn(net, rule, memory, guard, W, x, X, Y, starts):
         for o in range(n_outputs):
             D_e[o] = (1.0 - f[o] * f[o]) * e[o]
         _step(dt, hidden_first, W_o, W_0, G, x, f, X, k, phi, psi, G_phi, a)
+        for o in range(n_outputs):
+            out[k, o] = x[o]
         known = _new_errors(x, Y, k, errors)
         learned = 0.0
         if known:
@@ -508,6 +511,7 @@ def learn(net, rule, memory, guard, W, x, X, Y, starts):
             _rest(x, f, e)
             _relearn(regularization, memory, W)
             _pad(W, W_o)
+            out[k].fill(np.nan)
             explosions += 1
         elif limits[2] >= max(n, _WATCHED_ROWS):
             _compose(W_0, G, W_o, W)
@@ -565,10 +569,10 @@ def apply_batch(net, eta, batch, W):
 
 
 @kernel
-def learn_batch(net, eta, regularization, batch, guard, W, x, X, Y, starts, block):
+def learn_batch(net, eta, regularization, batch, guard, W, x, X, Y, starts, out, block):
     """Collect the rows of X, Y at fixed weights; change W after every ``block`` rows with a target.
 
-    Returns how often learning exploded and was set back.
+    Fills ``out`` and returns like ``learn``.
     """
     n, q = W.shape
     dt, n_outputs, hidden_first = net
@@ -585,6 +589,8 @@ def learn_batch(net, eta, regularization, batch, guard, W, x, X, Y, starts, bloc
         for o in range(n_outputs):
             D_e[o] = (1.0 - f[o] * f[o]) * e[o]
         _step(dt, hidden_first, W, W, G, x, f, X, k, phi, psi, G_phi, a)
+        for o in range(n_outputs):
+            out[k, o] = x[o]
         known = _new_errors(x, Y, k, errors)
         if known:
             _collect(net, batch, W, phi, psi, errors, D_e)
@@ -601,6 +607,7 @@ def learn_batch(net, eta, regularization, batch, guard, W, x, X, Y, starts, bloc
             V[:] = np.eye(q) * regularization
             B[:] = 0.0
             rows[0] = 0
+            out[k].fill(np.nan)
             explosions += 1
         elif limits[2] >= max(n, _WATCHED_ROWS):
             _keep_good(guard, W)

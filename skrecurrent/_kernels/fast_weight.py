@@ -768,12 +768,13 @@ def _recover(sensitivities, optimizer, guard, W, gains):
 
 
 @kernel
-def learn(net, sensitivities, optimizer, guard, W, gains, state, X, Y, starts):
+def learn(net, sensitivities, optimizer, guard, W, gains, state, X, Y, starts, out):
     """Learn the rows of X, Y one after another by eqs. (6)-(11), everything in place.
 
     After every ``update_interval`` learned rows w(1) and with it the current weights are changed;
-    p and q are kept. A row with ``starts[k]`` begins a new sequence at rest. Returns how often
-    learning exploded and was set back.
+    p and q are kept. A row with ``starts[k]`` begins a new sequence at rest. Fills ``out`` with the
+    predictions of rows before they are learned, NaN where learning exploded. Returns how often it
+    did and was set back.
     """
     # Taken out of their tuples once: every access inside the loop would count references.
     Q, p, sums, counts = sensitivities
@@ -792,6 +793,8 @@ def learn(net, sensitivities, optimizer, guard, W, gains, state, X, Y, starts):
             p[:] = 0.0
         decay = _decay(gains)
         _step(net, W, gains, decay, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
+        for o in range(net.n_outputs):
+            out[k, o] = _prediction(net, n, z, t, after, o)
         learned = _errors(net, n, z, t, after, Y, k, errors)
         for block in range(len(Q)):
             _carry(
@@ -809,6 +812,7 @@ def learn(net, sensitivities, optimizer, guard, W, gains, state, X, Y, starts):
             if not sound or _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
                 _recover(sensitivities, optimizer, guard, W, gains)
                 _rest(z, t, D, after)
+                out[k] = np.nan
                 explosions += 1
             else:
                 limits[2] += 1

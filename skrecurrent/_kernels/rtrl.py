@@ -683,11 +683,12 @@ def _end_step(net, P, J, Phi, Psi, C, position):
 
 
 @kernel
-def learn(net, block, optimizer, guard, W, x, X, Y, starts):
+def learn(net, block, optimizer, guard, W, x, X, Y, starts, out):
     """Learn the rows of X, Y one after another, everything in place.
 
-    A row with ``starts[k]`` begins a new sequence at rest. Returns how often learning exploded and
-    was set back.
+    A row with ``starts[k]`` begins a new sequence at rest. Fills ``out`` with the predictions of
+    rows before they are learned, NaN where learning exploded. Returns how often it did and was set
+    back.
     """
     # Taken out of their tuples once: every access inside the loop would count references.
     P, J, Phi, Psi, C, trace, position = block
@@ -708,6 +709,8 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
             f[:] = 0.0
         j = np.uintp(position[0])
         _step(net, W, x, f, X, k, Phi, Psi, j)
+        for o in range(n_outputs):
+            out[k, o] = x[o]
         if K:
             _linearise(net, W, Phi, Psi, J, C, j)
         else:
@@ -734,6 +737,7 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
             _recover(guard, W, x, block)
             _reset(optimizer)
             f[:] = 0.0
+            out[k] = np.nan
             explosions += 1
             continue
         limits[2] += learned
@@ -745,11 +749,11 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
 
 
 @kernel
-def stream(net, block, bank, guard, W, x, X, Y, starts):
+def stream(net, block, bank, guard, W, x, X, Y, starts, out):
     """Learn the rows of X, Y as a stream: output filters first, hidden rows on what they leave.
 
-    In place like ``learn``; x holds the states of all copies. The copies predict separately; the
-    share of each follows from its errors in earlier rows.
+    In place like ``learn``, and with the same answers; x holds the states of all copies. The copies
+    predict separately; the share of each follows from its errors in earlier rows.
     """
     P, J, Phi, Psi, C, trace, position = block
     still, hidden, copy_share = bank.still, bank.hidden, bank.copy_share
@@ -777,6 +781,8 @@ def stream(net, block, bank, guard, W, x, X, Y, starts):
             _linearise(net, W, Phi, Psi, J, C, j)
             _step(net, still, x1, f1, X, k, Phi1, Psi1, j1)
             _follow(net, trace, 1, Psi1, j1)
+        for o in range(n_outputs):
+            out[k, o] = x0[o] + (copy_share[o, 1] * (x1[o] - x0[o]) if K else 0.0)
         change[:] = 0.0
         learned = False
         for o in range(n_outputs):
@@ -801,6 +807,7 @@ def stream(net, block, bank, guard, W, x, X, Y, starts):
             f0[:] = 0.0
             f1[:] = 0.0
             restart(bank, W)
+            out[k] = np.nan
             explosions += 1
             continue
         limits[2] += learned

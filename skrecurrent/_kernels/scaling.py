@@ -23,6 +23,15 @@ LARGEST = 1e100
 # learned on one scale should not see that scale drift for ever.
 FREEZE_AFTER = 1000.0
 
+# The noise of predictions, another such array: known errors so far, and their running variance.
+N_ERRORS, VARIANCE = range(2)
+
+# The rate at which that variance follows the errors, once it has seen 1 / _RATE of them. Of .01 to
+# .1 the one with which intervals of 90 % held closest to that, on seven series and all estimators:
+# within 2 % on average, as with .1, where .02 and .01 were 3 % and 5 % off. Slower ones come too
+# late when the noise changes or a network leaves the rows of ``fit``.
+_RATE = 0.05
+
 # A column whose standard deviation is within rounding of its mean counts as constant.
 _CONSTANT = 10 * np.finfo(np.float64).eps
 
@@ -35,6 +44,23 @@ def new_statistics(n_columns, unit=1.0, *, centre=0.0, limit=np.inf, keeps_binar
     statistics[LIMIT] = limit
     statistics[BINARY] = keeps_binary
     return statistics
+
+
+def new_noise(n_errors, variance):
+    """The variance of errors, as of so many of them, for each column."""
+    return np.array([n_errors, variance], dtype=np.float64)
+
+
+@kernel(fastmath=False)
+def track(noise, targets, predictions):
+    """Let the errors of predictions, made before the rows were learned, enter their variance."""
+    for k in range(len(targets)):
+        for c in range(targets.shape[1]):
+            error = targets[k, c] - predictions[k, c]
+            if abs(error) <= LARGEST:  # neither is NaN
+                noise[N_ERRORS, c] += 1.0
+                rate = max(1.0 / noise[N_ERRORS, c], _RATE)
+                noise[VARIANCE, c] += rate * (error * error - noise[VARIANCE, c])
 
 
 @kernel(fastmath=False)
@@ -125,3 +151,10 @@ def restore(statistics, values):
         scale = _scale(statistics, c)
         for k in range(len(values)):
             values[k, c] = (values[k, c] - statistics[CENTRE, c]) * scale + statistics[MEAN, c]
+
+
+@kernel(fastmath=False)
+def restore_deviations(statistics, deviations):
+    """Standard deviations of standardised values back to the user's units, in place."""
+    for c in range(len(deviations)):
+        deviations[c] *= _scale(statistics, c)

@@ -6,10 +6,14 @@ from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from skrecurrent.inspection._plotting import axes_given_or_new, style
 
+# Half an interval that holds 90 % of normally distributed errors, in standard deviations.
+_DEVIATIONS = 1.645
+
 
 class ForecastDisplay:
     """Observed and predicted values over time, one panel per output.
 
+    Around predictions with a standard deviation a band shows where 90 % of the values should be.
     Lines are broken where another sequence starts, which a thin vertical line marks, and where a
     value is missing. Use :meth:`from_estimator` or :meth:`from_predictions` to create it; all
     parameters are stored as attributes.
@@ -21,6 +25,9 @@ class ForecastDisplay:
 
     y_pred : ndarray of the same shape
         Predictions.
+
+    y_std : ndarray of the same shape, default=None
+        Their standard deviations. None draws no band.
 
     sequence_id : array-like of shape (n_samples,), default=None
         Which sequence each row belongs to. None if all rows are one.
@@ -42,6 +49,9 @@ class ForecastDisplay:
     pred_lines_ : ndarray of n_outputs matplotlib Lines
         Predictions.
 
+    bands_ : ndarray of n_outputs matplotlib PolyCollections or None
+        Intervals of 90 % around the predictions; None without `y_std`.
+
     break_lines_ : ndarray of shape (n_outputs, n_sequences - 1) of matplotlib Lines
         Where sequences start, but for the first.
 
@@ -62,9 +72,10 @@ class ForecastDisplay:
     >>> plt.close()
     """
 
-    def __init__(self, *, y_true, y_pred, sequence_id=None, estimator_name=None):
+    def __init__(self, *, y_true, y_pred, y_std=None, sequence_id=None, estimator_name=None):
         self.y_true = y_true
         self.y_pred = y_pred
+        self.y_std = y_std
         self.sequence_id = sequence_id
         self.estimator_name = estimator_name
 
@@ -76,10 +87,12 @@ class ForecastDisplay:
         y,
         *,
         sequence_id=None,
+        return_std=False,
         ax=None,
         name=None,
         true_kw=None,
         pred_kw=None,
+        band_kw=None,
         break_kw=None,
     ):
         """Predict with a fitted estimator and draw what was observed and predicted.
@@ -99,6 +112,9 @@ class ForecastDisplay:
         sequence_id : array-like of shape (n_samples,), default=None
             Which sequence each row belongs to; handed to ``predict`` if given.
 
+        return_std : bool, default=False
+            Whether to ask ``predict`` for standard deviations too, and draw intervals.
+
         ax : matplotlib Axes or array-like of n_outputs Axes, default=None
             The panels to draw on. None makes a new figure.
 
@@ -111,8 +127,11 @@ class ForecastDisplay:
         pred_kw : dict, default=None
             Those for the predictions.
 
+        band_kw : dict, default=None
+            Keyword arguments of ``fill_between`` for the intervals.
+
         break_kw : dict, default=None
-            Those of ``axvline`` for the starts of sequences.
+            Keyword arguments of ``axvline`` for the starts of sequences.
 
         Returns
         -------
@@ -140,15 +159,21 @@ class ForecastDisplay:
         >>> plt.close()
         """
         check_matplotlib_support(f"{cls.__name__}.from_estimator")
-        ids = {} if sequence_id is None else {"sequence_id": sequence_id}
+        how = {} if sequence_id is None else {"sequence_id": sequence_id}
+        if return_std:
+            y_pred, y_std = estimator.predict(X, return_std=True, **how)
+        else:
+            y_pred, y_std = estimator.predict(X, **how), None
         return cls.from_predictions(
             y,
-            estimator.predict(X, **ids),
+            y_pred,
+            y_std=y_std,
             sequence_id=sequence_id,
             ax=ax,
             name=type(estimator).__name__ if name is None else name,
             true_kw=true_kw,
             pred_kw=pred_kw,
+            band_kw=band_kw,
             break_kw=break_kw,
         )
 
@@ -158,11 +183,13 @@ class ForecastDisplay:
         y_true,
         y_pred,
         *,
+        y_std=None,
         sequence_id=None,
         ax=None,
         name=None,
         true_kw=None,
         pred_kw=None,
+        band_kw=None,
         break_kw=None,
     ):
         """Draw values that were observed and predicted, in a stream for example.
@@ -174,6 +201,9 @@ class ForecastDisplay:
 
         y_pred : array-like of the same shape
             Predictions, NaN where there is none.
+
+        y_std : array-like of the same shape, default=None
+            Standard deviations of the predictions. None draws no intervals.
 
         sequence_id : array-like of shape (n_samples,), default=None
             Which sequence each row belongs to. None if all rows are one.
@@ -190,8 +220,11 @@ class ForecastDisplay:
         pred_kw : dict, default=None
             Those for the predictions.
 
+        band_kw : dict, default=None
+            Keyword arguments of ``fill_between`` for the intervals.
+
         break_kw : dict, default=None
-            Those of ``axvline`` for the starts of sequences.
+            Keyword arguments of ``axvline`` for the starts of sequences.
 
         Returns
         -------
@@ -221,27 +254,31 @@ class ForecastDisplay:
         >>> plt.close()
         """
         check_matplotlib_support(f"{cls.__name__}.from_predictions")
-        y_true, y_pred = (
-            check_array(
+        given = {"y_true": y_true, "y_pred": y_pred} | ({} if y_std is None else {"y_std": y_std})
+        given = {
+            name: check_array(
                 values,
                 dtype=np.float64,
                 ensure_2d=False,
                 ensure_all_finite="allow-nan",
-                input_name=of,
+                input_name=name,
             )
-            for values, of in ((y_true, "y_true"), (y_pred, "y_pred"))
-        )
-        if y_true.shape != y_pred.shape:
+            for name, values in given.items()
+        }
+        shapes = [values.shape for values in given.values()]
+        if len(set(shapes)) > 1:
             raise ValueError(
-                f"y_true and y_pred must have the same shape, got {y_true.shape} and "
-                f"{y_pred.shape}."
+                f"{' and '.join(given)} must have the same shape, got "
+                f"{' and '.join(map(str, shapes))}."
             )
         if sequence_id is not None:
             check_consistent_length(y_true, sequence_id)
-        display = cls(y_true=y_true, y_pred=y_pred, sequence_id=sequence_id, estimator_name=name)
-        return display.plot(ax, true_kw=true_kw, pred_kw=pred_kw, break_kw=break_kw)
+        display = cls(**given, sequence_id=sequence_id, estimator_name=name)
+        return display.plot(
+            ax, true_kw=true_kw, pred_kw=pred_kw, band_kw=band_kw, break_kw=break_kw
+        )
 
-    def plot(self, ax=None, *, name=None, true_kw=None, pred_kw=None, break_kw=None):
+    def plot(self, ax=None, *, name=None, true_kw=None, pred_kw=None, band_kw=None, break_kw=None):
         """Draw the panels.
 
         Parameters
@@ -258,8 +295,11 @@ class ForecastDisplay:
         pred_kw : dict, default=None
             Those for the predictions.
 
+        band_kw : dict, default=None
+            Keyword arguments of ``fill_between`` for the intervals.
+
         break_kw : dict, default=None
-            Those of ``axvline`` for the starts of sequences.
+            Keyword arguments of ``axvline`` for the starts of sequences.
 
         Returns
         -------
@@ -306,6 +346,11 @@ class ForecastDisplay:
         self.true_lines_ = self._draw(observed, first_rows, look)
         look = style({"lw": 1.5, "label": name or "predicted"}, pred_kw)
         self.pred_lines_ = self._draw(predicted, first_rows, look)
+        self.bands_ = None
+        if self.y_std is not None:
+            look = style({"color": "C0", "alpha": 0.2, "lw": 0, "label": "90 % interval"}, band_kw)
+            half = _DEVIATIONS * np.reshape(self.y_std, predicted.shape)
+            self.bands_ = self._fill(predicted - half, predicted + half, first_rows, look)
         look = style({"color": "0.6", "lw": 0.8, "ls": ":", "zorder": 0}, break_kw)
         self.break_lines_ = np.array(
             [[panel.axvline(row - 0.5, **look) for row in first_rows] for panel in self.axes_],
@@ -320,12 +365,28 @@ class ForecastDisplay:
 
     def _draw(self, values, first_rows, look):
         """A line in every panel, broken where a sequence starts."""
-        rows = np.insert(np.arange(len(values), dtype=float), first_rows, np.nan)
-        values = np.insert(values, first_rows, np.nan, axis=0)
+        rows, values = _broken(first_rows, np.arange(len(values), dtype=float), values)
         return np.array(
             [panel.plot(rows, column, **look)[0] for panel, column in zip(self.axes_, values.T)],
             dtype=object,
         )
+
+    def _fill(self, lower, upper, first_rows, look):
+        """A band in every panel, broken where a sequence starts."""
+        rows = np.arange(len(lower), dtype=float)
+        rows, lower, upper = _broken(first_rows, rows, lower, upper)
+        return np.array(
+            [
+                panel.fill_between(rows, *s, **look)
+                for panel, *s in zip(self.axes_, lower.T, upper.T)
+            ],
+            dtype=object,
+        )
+
+
+def _broken(first_rows, *columns):
+    """Arrays with NaN before the rows in which a sequence starts."""
+    return [np.insert(values, first_rows, np.nan, axis=0) for values in columns]
 
 
 def _first_rows(sequence_id):

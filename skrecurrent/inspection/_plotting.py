@@ -16,7 +16,7 @@ def axes_given_or_new(axes, n_axes, meaning, **subplots):
 
 
 def style(*keywords):
-    """Keyword arguments of ``plot``, later ones going before earlier ones, by whatever alias."""
+    """Keyword arguments of drawing, later ones going before earlier ones, by whatever alias."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 

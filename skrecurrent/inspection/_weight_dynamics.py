@@ -143,12 +143,13 @@ class _Recorder:
         """Let the model learn one row at a time; by the hook's contract that changes no bit."""
         self._model, learn = model, model._learn
 
-        def learn_watched(X, Y, starts, **how):
+        def learn_watched(X, Y, starts, out, **how):
             if not self._travelled.any():  # an epoch may begin by going back to better weights
                 self._start_from(model.weights_)
             explosions = 0
             for k in range(len(X)):
-                explosions += learn(X[k : k + 1], Y[k : k + 1], starts[k : k + 1], **how)
+                row = slice(k, k + 1)
+                explosions += learn(X[row], Y[row], starts[row], out[row], **how)
                 self._add_change(model.weights_)
             return explosions
 

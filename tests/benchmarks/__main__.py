@@ -11,6 +11,7 @@ import sklearn
 from tests.benchmarks import (
     accuracy,
     aprl_kernel,
+    calibration,
     fast_weight_kernel,
     fast_weights,
     one_row,
@@ -31,6 +32,10 @@ throughout. {versions}. The machine has {processor}, and is shared: compare rati
 ## Streams: one pass, each row predicted before it is learned
 
 {streaming}
+
+## Intervals: how many of the values are in them
+
+{calibration}
 
 ## The exact gradient: blocks of steps against plain RTRL
 
@@ -68,6 +73,7 @@ def main():
             processor=processor(),
             accuracy=accuracy.report(),
             streaming=streaming.report(),
+            calibration=calibration.report(),
             kernel=rtrl_kernel.report(),
             aprl_accuracy=accuracy.aprl_report(),
             aprl_kernel=aprl_kernel.report(),

@@ -21,7 +21,7 @@ def contestants(estimator):
     X, y = make_narma(2 * N_ROWS, random_state=0)
     estimator.partial_fit(X[:N_ROWS], y[:N_ROWS])
     scaled, targets = estimator._to_network_units(X[N_ROWS:], y[N_ROWS:, None])
-    starts = np.zeros(N_ROWS, np.bool_)
+    starts, out = np.zeros(N_ROWS, np.bool_), np.empty_like(targets)
 
     def one_by_one():
         for k in range(N_ROWS, 2 * N_ROWS):
@@ -30,7 +30,7 @@ def contestants(estimator):
 
     def kernels():
         estimator._run(scaled, starts, estimator._state.copy())
-        estimator._learn(scaled, targets, starts)
+        estimator._learn(scaled, targets, starts, out)
 
     return one_by_one, kernels
 

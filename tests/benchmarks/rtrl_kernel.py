@@ -49,9 +49,9 @@ def contestants(n, n_rows):
     W = ours.weights_.copy()
     targets, starts = y[:, None], np.zeros(n_rows, np.bool_)
     x, P = np.zeros(n), np.zeros((n, W.size))
-    scratch = np.zeros_like(P)
+    scratch, out = np.zeros_like(P), np.empty_like(targets)
     return (
-        lambda: ours._learn(X, targets, starts),
+        lambda: ours._learn(X, targets, starts, out),
         lambda: plain_rtrl(W, x, P, scratch, X, y),
         (ours.weights_, W),
     )
