@@ -367,8 +367,9 @@ def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
             _add_outer_products(dn, v, n_rows, G)
         first = stop
     if len(G_gains):
-        G_gains[:] = sums
-        G_gains[-1] *= decay * (1.0 - decay)
+        for i in range(n + q):
+            G_gains[i] = sums[i]
+        G_gains[n + q] = sums[n + q] * (decay * (1.0 - decay))
     return loss
 
 
@@ -715,19 +716,30 @@ def _remember(guard, W, gains):
     """Once in a while: the candidate has proved good, or not; W and gains are the next."""
     good, candidate, limits = guard
     if limits[1] <= _GOOD * limits[0]:
-        good[:] = candidate
-    candidate[: W.size] = W.reshape(W.size)
-    candidate[W.size :] = gains
+        for i in range(len(good)):
+            good[i] = candidate[i]
+    n, q = W.shape
+    for i in range(n):
+        for j in range(q):
+            candidate[i * q + j] = W[i, j]
+    for i in range(len(gains)):
+        candidate[n * q + i] = gains[i]
     limits[1] = limits[2] = 0.0
 
 
 @kernel(fastmath=False)
 def _recover(sensitivities, optimizer, guard, W, gains):
     """Back to the last good weights, with the optimizer as it was at the start."""
-    W.reshape(W.size)[:] = guard.good[: W.size]
-    gains[:] = guard.good[W.size :]
-    guard.candidate[:] = guard.good
-    guard.limits[1:] = 0.0
+    good, candidate, limits = guard
+    n, q = W.shape
+    for i in range(n):
+        for j in range(q):
+            W[i, j] = good[i * q + j]
+    for i in range(len(gains)):
+        gains[i] = good[n * q + i]
+    for i in range(len(good)):
+        candidate[i] = good[i]
+    limits[1] = limits[2] = 0.0
     optimizer.first_moment[:] = 0.0
     optimizer.second_moment[:] = 0.0
     optimizer.steps[0] = 0

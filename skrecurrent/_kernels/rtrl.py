@@ -150,20 +150,32 @@ def new_bank(n, q, n_outputs, train_hidden):
 
 
 @kernel(fastmath=False)
+def _copy(A, out):
+    """out = A, or as many of its rows as out has."""
+    for i in range(len(out)):
+        for j in range(out.shape[1]):
+            out[i, j] = A[i, j]
+
+
+@kernel(fastmath=False)
 def restart(bank, W):
     """Both copies become W, and the filters know its output rows but are not sure of them."""
-    n_outputs = len(bank.copy_error)
-    bank.still[:] = W[: len(bank.still)]
-    bank.hidden[:] = _HIDDEN_PRIOR * np.eye(W.shape[1])
-    for m in range(len(bank.rows)):
-        bank.rows[m] = W[m // N_FILTERS % n_outputs]
-        bank.covariance[m] = _FILTERS[m % N_FILTERS, _PRIOR] * np.eye(W.shape[1])
-    bank.noise[:] = 1.0
-    bank.error[:] = bank.copy_error[:] = 0.0
-    bank.share[:] = 1.0 / N_FILTERS
-    bank.copy_share[:] = 0.0
-    bank.copy_share[:, 0] = 1.0
-    bank.begun[0] = True
+    still, hidden, rows, covariance, noise, error, share, copy_error, copy_share, begun = bank
+    n_outputs, q = len(copy_error), W.shape[1]
+    _copy(W, still)
+    hidden[:] = covariance[:] = 0.0
+    for c in range(q):
+        for r in range(len(hidden)):
+            hidden[r, c, c] = _HIDDEN_PRIOR
+        for m in range(len(rows)):
+            rows[m, c] = W[m // N_FILTERS % n_outputs, c]
+            covariance[m, c, c] = _FILTERS[m % N_FILTERS, _PRIOR]
+    noise[:] = 1.0
+    error[:] = copy_error[:] = copy_share[:] = 0.0
+    share[:] = 1.0 / N_FILTERS
+    for o in range(n_outputs):
+        copy_share[o, 0] = 1.0
+    begun[0] = True
 
 
 def resume(bank, blocks, noise):
@@ -296,7 +308,8 @@ def run(net, W, x, X, starts, out):
             x[:] = 0.0
             f[:] = 0.0
         _step(net, W, x, f, X, k, Phi, Psi, np.uintp(0))
-        out[k] = x[: net.n_outputs]
+        for o in range(net.n_outputs):
+            out[k, o] = x[o]
 
 
 @kernel
@@ -376,20 +389,36 @@ def _advance(net, P, J, Phi, Psi, C, position):
     carried = np.eye(n)
     for s in range(K - 1, -1, -1):
         np.dot(J[s].T, carried, product)
-        J[s] = product
+        _copy_matrix(product, J, s)
         carried, product = product, carried
     left = np.zeros((q, n + K))  # before the first block what P holds is of an earlier sequence
     right = np.empty((n + K, n))
-    right[:n] = J[0]
+    _copy(carried, right[:n])
     for r in range(n):
         if r == 0:
-            left[:, n:] = Psi.T
+            _copy_transposed(Psi, left[:, n:])
         if r == n_outputs:
-            left[:, n:] = Phi.T
+            _copy_transposed(Phi, left[:, n:])
         _carry(dt[r], J, C, r, n_outputs if hidden_first and r >= n_outputs else 0, right)
         if position[1]:
             _copy_rows(P, r * q, left)
         np.dot(left, right, P[r * q : (r + 1) * q])
+
+
+@kernel
+def _copy_matrix(A, stack, s):
+    """stack[s] = A."""
+    for a in range(len(A)):
+        for b in range(A.shape[1]):
+            stack[s, a, b] = A[a, b]
+
+
+@kernel
+def _copy_transposed(A, out):
+    """out = A'."""
+    for i in range(len(out)):
+        for j in range(out.shape[1]):
+            out[i, j] = A[j, i]
 
 
 @kernel
@@ -633,8 +662,8 @@ def _remember(guard, W):
     """Once in a while: the candidate has proved good, or not; W is the next candidate."""
     good, candidate, limits = guard
     if limits[1] <= _GOOD * limits[0]:
-        good[:] = candidate
-    candidate[:] = W
+        _copy(candidate, good)
+    _copy(W, candidate)
     limits[1] = limits[2] = 0.0
 
 
@@ -655,9 +684,10 @@ def forget(block):
 @kernel(fastmath=False)
 def _recover(guard, W, x, block):
     """Back to the last good weights, at rest."""
-    W[:] = guard.good
-    guard.candidate[:] = guard.good
-    guard.limits[1:] = 0.0
+    good, candidate, limits = guard
+    _copy(good, W)
+    _copy(good, candidate)
+    limits[1] = limits[2] = 0.0
     rest(x, block)
 
 
@@ -668,8 +698,10 @@ def _reset(optimizer):
     optimizer.second_moment[:] = 0.0
     optimizer.steps[0] = 0
     optimizer.noise[:] = 1.0
+    optimizer.covariance[:] = 0.0
     for r in range(len(optimizer.covariance)):
-        optimizer.covariance[r] = np.diag(optimizer.prior[r])
+        for c in range(optimizer.prior.shape[1]):
+            optimizer.covariance[r, c, c] = optimizer.prior[r, c]
 
 
 @kernel(forceinline=True)
@@ -820,7 +852,8 @@ def record(net, W, x, X, starts, Phi, Psi, out):
             x[:] = 0.0
             f[:] = 0.0
         _step(net, W, x, f, X, k, Phi, Psi, np.uintp(k))
-        out[k] = x[: net.n_outputs]
+        for o in range(net.n_outputs):
+            out[k, o] = x[o]
 
 
 @kernel
@@ -854,11 +887,11 @@ def loss_gradient(net, W, X, Y, starts, G):
     adjoint = np.zeros(n)  # of the state after the row at hand
     before = np.zeros(n)  # of the state before it
     for k in range(T - 1, -1, -1):
-        adjoint[:n_outputs] += errors[k]
+        for o in range(n_outputs):
+            adjoint[o] += errors[k, o]
         _back(net, W, Phi[k], Psi[k], adjoint, before, G)
-        adjoint[:] = before
-        if starts[k]:
-            adjoint[:] = 0.0
+        for b in range(n):
+            adjoint[b] = 0.0 if starts[k] else before[b]
     return loss
 
 
