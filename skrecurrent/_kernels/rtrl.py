@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels._compile import kernel
+from skrecurrent._kernels._compile import kernel, part
 
 SGD, ADAM, DEKF = range(3)
 
@@ -149,7 +149,7 @@ def new_bank(n, q, n_outputs, train_hidden):
     )
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _copy(A, out):
     """out = A, or as many of its rows as out has."""
     for i in range(len(out)):
@@ -222,7 +222,7 @@ def block_length(n):
     return int(np.clip(n // 2, 8, 128))
 
 
-@kernel
+@part
 def _add_product(A, x, out):
     """out += A x, reading A once in four streams far apart (which the prefetcher follows best)."""
     n_rows, n = A.shape
@@ -245,7 +245,7 @@ def _add_product(A, x, out):
         out[i] += s0
 
 
-@kernel
+@part
 def _send_back(J, Lam, steps):
     """Lam[s] = Lam[s + 1] J[s] for s = steps - 1 ... 0, four rows of J at a time."""
     n = J.shape[1]
@@ -269,7 +269,7 @@ def _send_back(J, Lam, steps):
                 Lam[s, b] += l0 * J[s, a, b]
 
 
-@kernel
+@part
 def _step(net, W, x, f, X, k, Phi, Psi, j):
     """Advance x(k) and f = tanh x(k) by one step in place; fills Phi[j] and Psi[j], j unsigned."""
     dt, n_outputs, hidden_first = net
@@ -312,7 +312,7 @@ def run(net, W, x, X, starts, out):
             out[k, o] = x[o]
 
 
-@kernel
+@part
 def _linearise(net, W, Phi, Psi, J, C, j):
     """Fill J[j] = dx(k+1)/dx(k) and C[j] = the part of it that passes within the step."""
     dt, n_outputs, hidden_first = net
@@ -332,14 +332,14 @@ def _linearise(net, W, Phi, Psi, J, C, j):
                 J[j, o, b] += C[j, o, h] * J[j, h, b]
 
 
-@kernel
+@part
 def _follow(net, trace, copy, Psi, j):
     """d x_o(k+1) / d W_o where outputs feed nothing back."""
     for c in range(net.n_outputs, trace.shape[1]):
         trace[copy, c] += net.dt[0] * (Psi[j, c] - trace[copy, c])
 
 
-@kernel
+@part
 def _readout_gradient(seed, trace, G):
     """G = d (seed . x_outputs(k+1)) / dW where the hidden rows are frozen."""
     for o in range(len(seed)):
@@ -347,7 +347,7 @@ def _readout_gradient(seed, trace, G):
             G[o, c] = seed[o] * trace[0, c]
 
 
-@kernel
+@part
 def _gradient(net, P, J, Phi, Psi, C, position, seed, Lam, G):
     """G = d (seed . x_outputs(k+1)) / dW, exactly, for the newest step of the block."""
     dt, n_outputs, hidden_first = net
@@ -375,7 +375,7 @@ def _gradient(net, P, J, Phi, Psi, C, position, seed, Lam, G):
         _add_product(P, Lam[0], G.reshape(G.size))
 
 
-@kernel
+@part
 def _advance(net, P, J, Phi, Psi, C, position):
     """Carry P over the finished block: P_r <- P_r Pi' + (what row r injected, carried along).
 
@@ -405,7 +405,7 @@ def _advance(net, P, J, Phi, Psi, C, position):
         np.dot(left, right, P[r * q : (r + 1) * q])
 
 
-@kernel
+@part
 def _copy_matrix(A, stack, s):
     """stack[s] = A."""
     for a in range(len(A)):
@@ -413,7 +413,7 @@ def _copy_matrix(A, stack, s):
             stack[s, a, b] = A[a, b]
 
 
-@kernel
+@part
 def _copy_transposed(A, out):
     """out = A'."""
     for i in range(len(out)):
@@ -421,7 +421,7 @@ def _copy_transposed(A, out):
             out[i, j] = A[j, i]
 
 
-@kernel
+@part
 def _copy_rows(P, first, left):
     """left[:, :n] = the rows of P from ``first`` on."""
     for c in range(len(left)):
@@ -429,7 +429,7 @@ def _copy_rows(P, first, left):
             left[c, a] = P[first + c, a]
 
 
-@kernel
+@part
 def _carry(dt, J, C, r, n_outputs, right):
     """right[n + s] = d x(block's end) / d (what row r of W reads at step s)."""
     K, n = J.shape[:2]
@@ -446,7 +446,7 @@ def _carry(dt, J, C, r, n_outputs, right):
         right[n + K - 1, o] = dt * C[K - 1, o, r]
 
 
-@kernel
+@part
 def _sgd(momentum, learning_rate, velocity, w, g):
     """w -= velocity, velocity = momentum velocity + learning_rate g."""
     for i in range(len(w)):
@@ -454,7 +454,7 @@ def _sgd(momentum, learning_rate, velocity, w, g):
         w[i] -= velocity[i]
 
 
-@kernel
+@part
 def _adam(learning_rate, first, second, steps, w, g):
     """One step of Adam on the gradient g; first and second are its moments."""
     steps[0] += 1
@@ -466,7 +466,7 @@ def _adam(learning_rate, first, second, steps, w, g):
         w[i] -= rate * first[i] / (np.sqrt(second[i]) + _ADAM_EPSILON)
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _gain(covariances, m, G, r, gain, to):
     """gain[to] = P_m g_r; returns g_r' P_m g_r."""
     q = G.shape[1]
@@ -480,7 +480,7 @@ def _gain(covariances, m, G, r, gain, to):
     return h
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _shrink(covariances, m, gain, r, root, drift, prior):
     """P_m -= u u', u = gain_r / root, which is left in gain_r: this keeps every bit of symmetry.
 
@@ -496,7 +496,7 @@ def _shrink(covariances, m, gain, r, root, drift, prior):
             covariances[m, a, a] += drift
 
 
-@kernel
+@part
 def _dekf(covariances, noises, output, innovation, G, gain, change):
     """Node-decoupled extended Kalman filter for one scalar output; adds to ``change``.
 
@@ -521,7 +521,7 @@ def _dekf(covariances, noises, output, innovation, G, gain, change):
     noises[output] = max(noise + _NOISE_RATE * (squared - noise), _NOISE_FLOOR)
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _weigh(error, share, first, count):
     """Shares of ``count`` competitors by their running squared errors."""
     least = np.inf
@@ -535,7 +535,7 @@ def _weigh(error, share, first, count):
         share[i] /= total
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
     """Learn output o of one copy in all its filters, and combine them into its row of W.
 
@@ -577,7 +577,7 @@ def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
     return residual, bound
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _learn_hidden(covariances, n_outputs, residual, bound, G, gain, change):
     """Kalman filter of the hidden rows on what the output filters left; adds to ``change``.
 
@@ -599,7 +599,7 @@ def _learn_hidden(covariances, n_outputs, residual, bound, G, gain, change):
             change[r, c] += gain[r, c] * residual / root
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _move(bank, W, n_outputs, change):
     """Change the hidden rows, and tell the output filters how far their features moved."""
     rows, covariance = bank.rows, bank.covariance
@@ -614,7 +614,7 @@ def _move(bank, W, n_outputs, change):
             covariance[m, r, r] += _MOTION * rows[m, r] ** 2 * moved / size
 
 
-@kernel
+@part
 def _seed(solver, o, x, Y, k, seed):
     """What the error of row k, or output o alone, has to say; False if no target is known."""
     known = False
@@ -630,7 +630,7 @@ def _seed(solver, o, x, Y, k, seed):
     return known
 
 
-@kernel
+@part
 def _exploded(limits, W, w, Psi, j, x, Y, k):
     """Whether predictions or learned weights have exploded; keeps account of the largest.
 
@@ -657,7 +657,7 @@ def _exploded(limits, W, w, Psi, j, x, Y, k):
     return not (total < np.inf and size <= _EXPLODED * limits[0])
 
 
-@kernel
+@part
 def _remember(guard, W):
     """Once in a while: the candidate has proved good, or not; W is the next candidate."""
     good, candidate, limits = guard
@@ -681,7 +681,7 @@ def forget(block):
     block.position[:] = 0
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _recover(guard, W, x, block):
     """Back to the last good weights, at rest."""
     good, candidate, limits = guard
@@ -691,7 +691,7 @@ def _recover(guard, W, x, block):
     rest(x, block)
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _reset(optimizer):
     """The optimizer as it was at the start."""
     optimizer.velocity[:] = 0.0
@@ -704,7 +704,7 @@ def _reset(optimizer):
             optimizer.covariance[r, c, c] = optimizer.prior[r, c]
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _end_step(net, P, J, Phi, Psi, C, position):
     """Count a step of the block; at the block's end carry P over it."""
     position[0] += 1
@@ -895,7 +895,7 @@ def loss_gradient(net, W, X, Y, starts, G):
     return loss
 
 
-@kernel
+@part
 def _back(net, W, phi, psi, adjoint, before, G):
     """Send the adjoint back over one step; adds its share to G. ``adjoint`` is used up."""
     n, q = W.shape
