@@ -42,7 +42,7 @@ def _options(fastmath, forceinline):
 
 
 def part(function=None, *, fastmath=FASTMATH, forceinline=False):
-    """Decorate a function that kernels of its file call, and nothing else: see ``_PartCompiler``."""
+    """Decorate a function that only kernels of its file call: see ``_PartCompiler``."""
     if function is None:
         return lambda function: part(function, fastmath=fastmath, forceinline=forceinline)
     return njit(**_options(fastmath, forceinline), pipeline_class=_PartCompiler)(function)
@@ -51,8 +51,8 @@ def part(function=None, *, fastmath=FASTMATH, forceinline=False):
 class _PartCompiler(Compiler):
     """Compiles what is only linked into kernels.
 
-    Left to itself Numba optimises such a function, turns it into machine code, and makes it callable
-    from Python and from C, before it does all this once more for the kernel that it is linked into.
+    Left to itself Numba optimises such a function, turns it into machine code, makes it callable
+    from Python and keeps it on disk, and does all this again for the kernel it is linked into.
     """
 
     def __init__(self, typingctx, targetctx, library, args, return_type, flags, locals):
@@ -61,8 +61,9 @@ class _PartCompiler(Compiler):
         super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
 
     def compile_extra(self, function):
-        # Numba wants a builtin function here, knows the part by it, and would let Python call it.
-        entry_point = [].clear
+        # Numba knows the part by this and would let Python call it. It wants a builtin function;
+        # here is one that refuses what it would be given.
+        entry_point = object().__format__
         part = super().compile_extra(function)._replace(entry_point=entry_point)
         self.state.targetctx.insert_user_function(entry_point, part.fndesc, [part.library])
         return part

@@ -53,6 +53,9 @@ _RESUMED_PRIOR = 1e-2
 # Running means of squared errors forget at _STREAM_RATE; an innovation beyond _BOUND of its
 # standard deviations counts less; shares fall with this power of the squared error.
 _STREAM_RATE, _BOUND, _SHARPNESS, _STREAM_FLOOR = 0.02, 4.0, 8, 1e-12
+# Copies of the network: the one that learns all, and the one whose hidden rows stay. A literal
+# number handed to a function would have it compiled once more.
+_LEARNER, _STILL = np.int64(0), np.int64(1)
 _ERROR_FLOOR = 1e-30  # rounding in standardised units
 # How much the variance of an output weight grows when the hidden unit it reads moves.
 _MOTION = 1000.0
@@ -556,20 +559,20 @@ def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
         for c in range(q):
             innovation -= net.dt[o] * (rows[m, c] - W[o, c]) * Psi[j, c]
         squared, noise = innovation * innovation, noises[m]
-        h = _gain(covariance, m, trace, copy, gain, 0)
+        h = _gain(covariance, m, trace, copy, gain, np.int64(0))
         S = _FILTERS[i, _RATIO] * noise + h
         b = max(1.0, abs(innovation) / (_BOUND * np.sqrt(S)))
         noise += _STREAM_RATE * (min(squared, _OUTLIER * noise) - noise)
         noises[m] = max(noise, _STREAM_FLOOR)
         drift = _FILTERS[i, _DRIFT] * np.sqrt(noises[m])
-        _shrink(covariance, m, gain, 0, np.sqrt(b * S), drift, _FILTERS[i, _PRIOR])
+        _shrink(covariance, m, gain, np.int64(0), np.sqrt(b * S), drift, _FILTERS[i, _PRIOR])
         for c in range(q):
             rows[m, c] += gain[0, c] * innovation / np.sqrt(b * S)
         residual += shares[m] * innovation * (1.0 - h / (b * S))
         bound += shares[m] * b
         errors[m] += _STREAM_RATE * (squared - errors[m])
     copy_error[o, copy] += _STREAM_RATE * ((target - x[o]) ** 2 - copy_error[o, copy])
-    _weigh(errors, shares, first, N_FILTERS)
+    _weigh(errors, shares, first, np.int64(N_FILTERS))
     for c in range(q):
         W[o, c] = 0.0
         for m in range(first, first + N_FILTERS):
@@ -743,7 +746,7 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts):
         if K:
             _linearise(net, W, Phi, Psi, J, C, j)
         else:
-            _follow(net, trace, 0, Psi, j)
+            _follow(net, trace, _LEARNER, Psi, j)
         delta[:] = 0.0
         learned = False
         for o in range(n_outputs if solver == DEKF else 1):  # the filter takes them one by one
@@ -804,20 +807,20 @@ def stream(net, block, bank, guard, W, x, X, Y, starts):
             f1[:] = 0.0
         j = np.uintp(position[0])
         _step(net, W, x0, f0, X, k, Phi, Psi, j)
-        _follow(net, trace, 0, Psi, j)
+        _follow(net, trace, _LEARNER, Psi, j)
         if K:
             _linearise(net, W, Phi, Psi, J, C, j)
             _step(net, still, x1, f1, X, k, Phi1, Psi1, j1)
-            _follow(net, trace, 1, Psi1, j1)
+            _follow(net, trace, _STILL, Psi1, j1)
         change[:] = 0.0
         learned = False
         for o in range(n_outputs):
             if np.isnan(Y[k, o]):
                 continue
             learned = True
-            residual, bound = _read_out(net, bank, W, x0, trace, 0, Psi, j, o, Y[k, o], gain)
+            residual, bound = _read_out(net, bank, W, x0, trace, _LEARNER, Psi, j, o, Y[k, o], gain)
             if K:
-                _read_out(net, bank, still, x1, trace, 1, Psi1, j1, o, Y[k, o], gain)
+                _read_out(net, bank, still, x1, trace, _STILL, Psi1, j1, o, Y[k, o], gain)
                 _weigh(copy_error, of_copies, o * copies, copies)
                 seed[:] = 0.0
                 seed[o] = 1.0

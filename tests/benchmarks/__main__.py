@@ -11,6 +11,7 @@ import sklearn
 from tests.benchmarks import (
     accuracy,
     aprl_kernel,
+    cold_start,
     fast_weight_kernel,
     fast_weights,
     one_row,
@@ -55,6 +56,10 @@ throughout. {versions}. The machine has {processor}, and is shared: compare rati
 ## One row at a time
 
 {one_row}
+
+## Cold start
+
+{cold_start}
 """
 
 
@@ -74,6 +79,7 @@ def main():
             fast_weights=fast_weights.report(),
             fast_weight_kernel=fast_weight_kernel.report(),
             one_row=one_row.report(),
+            cold_start=cold_start.report(),
         )
     )
 
