@@ -4,7 +4,6 @@ import warnings
 
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import r2_score
 
 from skrecurrent._kernels import scaling
 
@@ -170,6 +169,8 @@ def half_mean_square(errors):
 
 def r2_of_known(targets, predictions, sample_weight=None):
     """R^2 of each output over its known rows, averaged over outputs that have two or more."""
+    from sklearn.metrics import r2_score  # slow to import, and seldom needed by fit
+
     scores = []
     for target, prediction in zip(targets.T, predictions.T, strict=True):
         known = ~np.isnan(target)

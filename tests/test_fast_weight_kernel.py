@@ -210,15 +210,18 @@ def test_where_a_sequence_is_cut_does_not_matter(case, length, monkeypatch):
     problem = make_problem(case, lengths=(97, 3, 200))
     problem.W[:] *= 0.5
     expected = loss_gradient(fast_weight.gradient_reverse, problem)
+    for name, function in list(vars(fast_weight).items()):
+        if hasattr(function, "py_func"):  # in Python, where the length can be chosen
+            monkeypatch.setattr(fast_weight, name, function.py_func)
     monkeypatch.setattr(fast_weight, "_piece_length", lambda n_rows, n_weights: length)
-    got = loss_gradient(fast_weight.gradient_reverse.py_func, problem)
-    assert_same_gradient(got, expected, 1e-12)
+    got = loss_gradient(fast_weight.gradient_reverse, problem)
+    assert_same_gradient(got, expected, 1e-11)
 
 
 def test_a_sequence_longer_than_a_piece_has_the_gradient_of_the_forward_pass():
     problem = make_problem(Case(13, 2, 1), lengths=(1000, 3))
     problem.W[:] *= 0.5
-    assert fast_weight._piece_length(1000, problem.W.size) < 1000
+    assert fast_weight._piece_length.py_func(1000, problem.W.size) < 1000
     expected = loss_gradient(fast_weight.gradient_forward, problem)
     assert_same_gradient(loss_gradient(fast_weight.gradient_reverse, problem), expected, 1e-12)
 

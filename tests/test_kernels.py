@@ -3,8 +3,15 @@
 import importlib
 import inspect
 import pkgutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
 
 from skrecurrent import _kernels
+from skrecurrent._kernels import scaling
 
 MODULES = [
     importlib.import_module(f"{_kernels.__name__}.{module.name}")
@@ -41,3 +48,32 @@ def test_copies_of_the_vectorised_tanh_are_identical():
     ]
     assert len(copies) >= 2
     assert len(set(copies)) == 1
+
+
+def test_only_kernels_call_parts_of_kernels():
+    """Which are not compiled for Python."""
+    statistics, values = scaling.new_statistics(1), np.zeros((1, 1))
+    scaling.standardize(statistics, values, True, values)
+    with pytest.raises(TypeError):
+        scaling._scale(statistics, 0)
+
+
+@pytest.mark.parametrize("name", ["RTRLRegressor", "APRLRegressor", "FastWeightRegressor"])
+def test_default_use_compiles_every_function_once(name):
+    """Literal numbers, read-only arrays and the like would double seconds of compilation."""
+    code = f"""
+        import sys
+        from skrecurrent import {name}
+        from tests.common import make_rows
+        X, y = make_rows(60)
+        model = {name}(max_iter=2).fit(X, y).partial_fit(X, y)
+        model.score(X, y)
+        for name in [name for name in sys.modules if name.startswith("skrecurrent._kernels.")]:
+            for function in vars(sys.modules[name]).values():
+                if len(getattr(function, "signatures", ())) > 1:
+                    print(function.py_func, function.signatures)
+    """
+    doubles = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert doubles.stdout == ""

@@ -4,6 +4,8 @@ import warnings
 
 from numba import njit
 from numba.core.caching import FunctionCache
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
 # Not fastmath=True: that assumes away NaN, which here marks a missing target.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
@@ -19,12 +21,7 @@ def kernel(function=None, *, fastmath=FASTMATH, forceinline=False):
     """
     if function is None:
         return lambda function: kernel(function, fastmath=fastmath, forceinline=forceinline)
-    options = {
-        "nogil": True,
-        "fastmath": fastmath,
-        "forceinline": forceinline,
-        "error_model": "numpy",
-    }
+    options = _options(fastmath, forceinline)
     compiled = njit(**options)(function)
     if hasattr(compiled, "py_func"):  # not if NUMBA_DISABLE_JIT is set
         try:
@@ -32,6 +29,54 @@ def kernel(function=None, *, fastmath=FASTMATH, forceinline=False):
         except RuntimeError as error:  # no directory can be written to
             _warn(error)
     return compiled
+
+
+def _options(fastmath, forceinline):
+    return {
+        "nogil": True,
+        "fastmath": fastmath,
+        "forceinline": forceinline,
+        "error_model": "numpy",
+        "no_cfunc_wrapper": True,  # nothing but Python and kernels calls kernels
+    }
+
+
+def part(function=None, *, fastmath=FASTMATH, forceinline=False):
+    """Decorate a function that only kernels of its file call: see ``_PartCompiler``."""
+    if function is None:
+        return lambda function: part(function, fastmath=fastmath, forceinline=forceinline)
+    return njit(**_options(fastmath, forceinline), pipeline_class=_PartCompiler)(function)
+
+
+class _PartCompiler(Compiler):
+    """Compiles what is only linked into kernels.
+
+    Left to itself Numba optimises such a function, turns it into machine code, makes it callable
+    from Python and keeps it on disk, and does all this again for the kernel it is linked into.
+    """
+
+    def __init__(self, typingctx, targetctx, library, args, return_type, flags, locals):
+        flags.no_compile = flags.no_cpython_wrapper = True
+        library = _PartLibrary(targetctx.codegen(), "part")
+        super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
+
+    def compile_extra(self, function):
+        # Numba knows the part by this and would let Python call it. It wants a builtin function;
+        # here is one that refuses what it would be given.
+        entry_point = object().__format__
+        part = super().compile_extra(function)._replace(entry_point=entry_point)
+        self.state.targetctx.insert_user_function(entry_point, part.fndesc, [part.library])
+        return part
+
+
+class _PartLibrary(JITCodeLibrary):
+    """Code as it was generated: it will be optimised where it is linked to."""
+
+    def _optimize_final_module(self):
+        pass
+
+    def _finalize_final_module(self):
+        self._finalized = True
 
 
 class _ForgivingCache(FunctionCache):

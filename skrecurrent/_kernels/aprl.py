@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels._compile import kernel
+from skrecurrent._kernels._compile import kernel, part
 
 # Functions that are handed an array and hand it on, or use it last in a branch, count references to
 # it, at the cost of a small network's product. Hence innermost functions that are inlined, and
@@ -114,7 +114,7 @@ def new_memory(net, W, regularization):
         pending=np.zeros((orders, width + 1)),
         e=np.zeros(n_outputs),
     )
-    _relearn(regularization, memory, W)
+    relearn(regularization, memory, W)
     return memory
 
 
@@ -130,7 +130,7 @@ def new_batch(net, W, regularization):
     )
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _tanh(x, out, first, stop):
     """tanh to 1e-15 in a loop that the compiler vectorises, which it does not with np.tanh.
 
@@ -147,7 +147,7 @@ def _tanh(x, out, first, stop):
         out[i] = m / (m + 2.0)
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _dot(A, i, b):
     """A[i] b."""
     s = 0.0
@@ -156,7 +156,7 @@ def _dot(A, i, b):
     return s
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _add_products(W, first, phi, out):
     """out[i] = W[i] phi for the rows from the first on, four rows at a time."""
     n, q = W.shape
@@ -175,7 +175,7 @@ def _add_products(W, first, phi, out):
         i += 1
 
 
-@kernel
+@part
 def _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a):
     """Advance the state x and f = tanh x by row k of X in place, eq. (2).
 
@@ -224,7 +224,7 @@ def run(net, W, x, X, starts, out):
             out[k, o] = x[o]
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _product(V_inv, pending, phi, h):
     """V_inv <- growth (V_inv - s s') and h = V_inv phi in one pass over the lower triangle.
 
@@ -251,7 +251,7 @@ def _product(V_inv, pending, phi, h):
         h[i], h[i + 1], h[i + 2], h[i + 3] = t0, t1, t2, t3
 
 
-@kernel
+@part
 def _gain(forgetting, first_trace, V_inv, pending, phi, h):
     """Let phi enter V; h becomes the gain V^-1(k-1) phi / (forgetting + phi' V^-1(k-1) phi).
 
@@ -277,7 +277,7 @@ def _gain(forgetting, first_trace, V_inv, pending, phi, h):
     pending[q] = 1.0 / forgetting
 
 
-@kernel
+@part
 def _new_errors(x, Y, k, errors):
     """Fill the errors, 0 where there is no target; returns whether there is any."""
     known = False
@@ -289,13 +289,13 @@ def _new_errors(x, Y, k, errors):
     return known
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _output_gamma(dt, W, o, errors, e, D_e):
     """gamma_o(k), eq. (10), of an output row; D_e is D(k-1) e(k-1)."""
     return -errors[o] + (1.0 - dt[o]) * e[o] + dt[o] * _dot(W, o, D_e)
 
 
-@kernel
+@part
 def _change_outputs(dt, eta, literal, W, W_0, psi, errors, e, D_e, gain, innovations):
     """Step 3 for the output rows of W; returns their sum, which is finite if all of them are."""
     n_outputs = len(errors)
@@ -306,7 +306,7 @@ def _change_outputs(dt, eta, literal, W, W_0, psi, errors, e, D_e, gain, innovat
     return _add_rows(W, innovations, gain)
 
 
-@kernel
+@part
 def _change_internal(rate, literal, G, G_phi, D_e, gain, innovations):
     """Step 3 for all internal rows: W_io(k) is W_io(0) (I + G_o), gamma_i / dt is W_io D e.
 
@@ -319,7 +319,7 @@ def _change_internal(rate, literal, G, G_phi, D_e, gain, innovations):
     return _add_rows(G, innovations, gain)
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _add_rows(A, innovations, gain):
     """A += innovations gain'; returns the sum of A."""
     total = 0.0
@@ -330,7 +330,7 @@ def _add_rows(A, innovations, gain):
     return total
 
 
-@kernel(fastmath=False, forceinline=True)
+@part(fastmath=False, forceinline=True)
 def _internal_row(W_0, G, i, out):
     """Row i of W_0 + W_0_io G. Without fastmath: the same bits wherever it is called from."""
     for j in range(len(out)):
@@ -340,7 +340,7 @@ def _internal_row(W_0, G, i, out):
             out[j] += W_0[i, o] * G[o, j]
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _compose(W_0, G, W_o, W):
     """Write W: the output rows, which are padded here, and the internal rows."""
     n_outputs, q = len(G), W.shape[1]
@@ -354,7 +354,7 @@ def _compose(W_0, G, W_o, W):
             W[i, j] = row[j]
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _pad(W, out):
     """Write as many rows of W as there are, or as fit; what is beyond its width stays 0."""
     for i in range(min(len(W), len(out))):
@@ -362,7 +362,7 @@ def _pad(W, out):
             out[i, j] = W[i, j]
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _begin_at(memory, W):
     """Let the weights that learning started from be W."""
     W_0, G = memory.W_0, memory.G
@@ -370,7 +370,7 @@ def _begin_at(memory, W):
     G.fill(0.0)
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _begin_again_if_changed(memory, W):
     """If W is not what learning left there (someone assigned to it), learn on from what it is."""
     W_0, G = memory.W_0, memory.G
@@ -384,7 +384,7 @@ def _begin_again_if_changed(memory, W):
         _begin_at(memory, W)
 
 
-@kernel
+@part
 def _exploded(limits, least, x, Y, k, learned):
     """Whether a prediction, or a sum of what was learned, has exploded; keeps the guard's books."""
     size = 0.0
@@ -403,7 +403,7 @@ def _exploded(limits, least, x, Y, k, learned):
     return not (abs(learned) < np.inf and size <= limit)
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _copy(A, out):
     """out[:] = A, which takes longer to compile."""
     for i in range(len(A)):
@@ -411,13 +411,13 @@ def _copy(A, out):
             out[i, j] = A[i, j]
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _watch(limits):
     """Begin to watch new weights."""
     limits[1] = limits[2] = 0.0
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _keep_good(guard, W):
     """Weights that did well while they were watched are good; now watch W."""
     limits = guard.limits
@@ -427,7 +427,7 @@ def _keep_good(guard, W):
     _watch(limits)
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _back_to_good(guard, W):
     """Back to the last good weights."""
     _copy(guard.good, W)
@@ -435,7 +435,7 @@ def _back_to_good(guard, W):
     _watch(guard.limits)
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _rest(x, f, e):
     """The rest state: all zeros, and no error before it."""
     x.fill(0.0)
@@ -444,7 +444,7 @@ def _rest(x, f, e):
 
 
 @kernel(fastmath=False)
-def _relearn(regularization, memory, W):
+def relearn(regularization, memory, W):
     """Forget all that V knows, and learn on from W."""
     _, _, V_inv, pending, _ = memory
     _begin_at(memory, W)
@@ -509,7 +509,7 @@ def learn(net, rule, memory, guard, W, x, X, Y, starts, out):
         if _exploded(limits, least, x, Y, k, learned):
             _back_to_good(guard, W)
             _rest(x, f, e)
-            _relearn(regularization, memory, W)
+            relearn(regularization, memory, W)
             _pad(W, W_o)
             out[k].fill(np.nan)
             explosions += 1
@@ -520,7 +520,7 @@ def learn(net, rule, memory, guard, W, x, X, Y, starts, out):
     return explosions
 
 
-@kernel
+@part
 def _add_lower(V, phi):
     """V += phi phi', eq. (8), in the lower triangle."""
     for i in range(len(phi)):
@@ -528,7 +528,7 @@ def _add_lower(V, phi):
             V[i, j] += phi[i] * phi[j]
 
 
-@kernel
+@part
 def _collect(net, batch, W, phi, psi, errors, D_e):
     """Let one row enter V and B, eqs (8)-(10)."""
     V, B, e, _ = batch
@@ -543,7 +543,7 @@ def _collect(net, batch, W, phi, psi, errors, D_e):
             B[n_outputs + o, j] += D_e[o] * phi[j]
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _solve(V, B):
     """B V^-1 from the lower triangle of V."""
     return np.linalg.solve(V + np.tril(V, -1).T, B.T).T

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels._compile import kernel
+from skrecurrent._kernels._compile import kernel, part
 
 TANH, LOGISTIC = range(2)
 
@@ -72,7 +72,7 @@ class FastNet(NamedTuple):
     bias_is_fast: bool
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _tanh(x, out, first, stop):
     """tanh to 1e-15 in a loop that the compiler vectorises, which it does not with np.tanh.
 
@@ -89,7 +89,7 @@ def _tanh(x, out, first, stop):
         out[i] = m / (m + 2.0)
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _power(a, p):
     """g or h at a centred activation."""
     if p == 0:
@@ -101,7 +101,7 @@ def _power(a, p):
     return a * a * a * a * a
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _slope(a, p):
     """The derivative of _power."""
     if p == 0:
@@ -113,13 +113,13 @@ def _slope(a, p):
     return 5.0 * a * a * a * a
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _decay(gains):
     """lambda; exactly 1 for an infinite logit."""
     return 1.0 / (1.0 + np.exp(-gains[-1]))
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _limit(bound, W, D):
     """W + D <- sigma(W + D) for a bounded sigma."""
     n, q = W.shape
@@ -133,7 +133,7 @@ def _limit(bound, W, D):
             D[i, j] = bound * limited[i * q + j] - W[i, j]
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _step(net, W, gains, decay, X, k, before, after, row, z, t, D, v, g, cg):
     """Eqs. (3) and (4) for row k of X: from slot ``before`` of z, t and D to slot ``after``.
 
@@ -168,7 +168,7 @@ def _step(net, W, gains, decay, X, k, before, after, row, z, t, D, v, g, cg):
         _limit(net.bound, W, D[after])
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _prediction(net, n, z, t, slot, o):
     """Of output unit o: its potential or its activation."""
     logistic = net.activation == LOGISTIC
@@ -177,7 +177,7 @@ def _prediction(net, n, z, t, slot, o):
     return 0.5 * (1.0 + t[slot * n + o]) if logistic else t[slot * n + o]
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _rest(z, t, D, slot):
     n = D.shape[1]
     for i in range(n):
@@ -186,7 +186,7 @@ def _rest(z, t, D, slot):
             D[slot, i, j] = 0.0
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _load(net, state, z, t, D):
     """The state into slot 0."""
     n, q = D.shape[1:]
@@ -198,7 +198,7 @@ def _load(net, state, z, t, D):
     _tanh(z, t, np.int64(0), n)
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _save(net, z, D, slot, state):
     """A slot into the state."""
     n, q = D.shape[1:]
@@ -228,7 +228,7 @@ def run(net, W, gains, state, X, starts, out):
     _save(net, z, D, before, state)
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _copy(from_t, from_D, source, to_t, to_D, slot):
     n = from_D.shape[1]
     for i in range(n):
@@ -237,7 +237,7 @@ def _copy(from_t, from_D, source, to_t, to_D, slot):
             to_D[slot, i, j] = from_D[source, i, j]
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _go_back(net, W, gains, decay, Y, k, s, z, t, D, v, g, A, t_bar, dn, scratch, sums):
     """Send the adjoints A of D and t_bar of t back over row k, which is slot s; returns its loss.
 
@@ -285,7 +285,7 @@ def _go_back(net, W, gains, decay, Y, k, s, z, t, D, v, g, A, t_bar, dn, scratch
     return loss
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _through_limit(bound, W, D, s, A, G):
     """A times sigma' at the bracket, which is 1 - (w(k+1) / bound)^2; the rest of it is W's."""
     n, q = W.shape
@@ -296,7 +296,7 @@ def _through_limit(bound, W, D, s, A, G):
             A[i, j] -= w * w * A[i, j]
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _add_outer_products(dn, v, n_rows, G):
     """G += sum_s dn[s] v[s]', four rows at a time."""
     n, q = G.shape
@@ -374,18 +374,19 @@ def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
             _add_outer_products(dn, v, n_rows, G)
         first = stop
     if len(G_gains):
-        G_gains[:] = sums
-        G_gains[-1] *= decay * (1.0 - decay)
+        for i in range(n + q):
+            G_gains[i] = sums[i]
+        G_gains[n + q] = sums[n + q] * (decay * (1.0 - decay))
     return loss
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _piece_length(n_rows, n_weights):
     """Rows of a piece of the longest sequence, which has ``n_rows``."""
     return min(n_rows, max(int(_PIECE * np.ceil(np.sqrt(n_rows))), _PIECE_BYTES // (8 * n_weights)))
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _end(starts, first):
     """The row after the sequence that begins at row ``first``."""
     stop = first + 1
@@ -394,7 +395,7 @@ def _end(starts, first):
     return stop
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _longest(starts):
     """Rows of the longest sequence."""
     longest = length = 0
@@ -404,7 +405,7 @@ def _longest(starts):
     return longest
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _set_zero(A):
     for i in range(A.shape[0]):
         for j in range(A.shape[1]):
@@ -414,7 +415,7 @@ def _set_zero(A):
 # ------------------------------------------------------- forward: the paper's own algorithm
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _carry(net, W, gains, decay, t, D, before, after, v, g, errors, column, Q, p, scratch, sums):
     """Eqs. (7), (9) and (11) for one row and the LANES parameters from number ``column`` on.
 
@@ -465,7 +466,7 @@ def _carry(net, W, gains, decay, t, D, before, after, v, g, errors, column, Q, p
             p[i, b] = p_new[i, b]
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _inject_gains(net, gains, decay, i, t, D, before, after, g, column, Q):
     """What r_i, c and lambda do to row i of eq. (4) directly, where they are among the lanes."""
     n, q = D.shape[1:]
@@ -481,7 +482,7 @@ def _inject_gains(net, gains, decay, i, t, D, before, after, g, column, Q):
             Q[i, j, last] += decay * (1.0 - decay) * D[before, i, j]
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _carry_through_limit(bound, W, D, after, i, column, Q):
     """sigma' at the bracket, which is 1 - (w(k+1) / bound)^2, for row i of Q."""
     q = W.shape[1]
@@ -494,7 +495,7 @@ def _carry_through_limit(bound, W, D, after, i, column, Q):
             Q[i, j, own] -= w * w
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _errors(net, n, z, t, slot, Y, k, errors):
     """Derivatives of row k's loss by the predictions, 0 where no target is known; if any is."""
     known = False
@@ -651,7 +652,7 @@ def forget(sensitivities):
     sensitivities.p[:] = 0.0
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _drop_nothing(sensitivities, optimizer):
     """What has faded away becomes zero."""
     for values in (
@@ -665,7 +666,7 @@ def _drop_nothing(sensitivities, optimizer):
                 values[i] = 0.0
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _update(optimizer, W, gains, sums, n_rows):
     """One step along the gradient of ``n_rows`` learned rows; False if that is not finite.
 
@@ -686,7 +687,8 @@ def _update(optimizer, W, gains, sums, n_rows):
     scale = clip / norm if norm > clip else 1.0
     rate = max(rate / (1.0 + steps[1] / _FALLING_UPDATES), last_rate)
     kept = 1.0 - weight_decay * rate
-    steps += 1
+    steps[0] += 1
+    steps[1] += 1
     if solver == ADAM:
         rate *= np.sqrt(1.0 - ADAM_DECAY_2 ** steps[0]) / (1.0 - ADAM_DECAY_1 ** steps[0])
         for i in range(n_learned):
@@ -710,7 +712,7 @@ def _update(optimizer, W, gains, sums, n_rows):
     return True
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
     """Whether predictions or learned weights have exploded; keeps account of the largest.
 
@@ -741,24 +743,35 @@ def _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
     return not (total < np.inf and size <= _EXPLODED * limits[0])
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _remember(guard, W, gains):
     """Once in a while: the candidate has proved good, or not; W and gains are the next."""
     good, candidate, limits = guard
     if limits[1] <= _GOOD * limits[0]:
-        good[:] = candidate
-    candidate[: W.size] = W.reshape(W.size)
-    candidate[W.size :] = gains
+        for i in range(len(good)):
+            good[i] = candidate[i]
+    n, q = W.shape
+    for i in range(n):
+        for j in range(q):
+            candidate[i * q + j] = W[i, j]
+    for i in range(len(gains)):
+        candidate[n * q + i] = gains[i]
     limits[1] = limits[2] = 0.0
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _recover(sensitivities, optimizer, guard, W, gains):
     """Back to the last good weights, with the optimizer as it was at the start."""
-    W.reshape(W.size)[:] = guard.good[: W.size]
-    gains[:] = guard.good[W.size :]
-    guard.candidate[:] = guard.good
-    guard.limits[1:] = 0.0
+    good, candidate, limits = guard
+    n, q = W.shape
+    for i in range(n):
+        for j in range(q):
+            W[i, j] = good[i * q + j]
+    for i in range(len(gains)):
+        gains[i] = good[n * q + i]
+    for i in range(len(good)):
+        candidate[i] = good[i]
+    limits[1] = limits[2] = 0.0
     optimizer.first_moment[:] = 0.0
     optimizer.second_moment[:] = 0.0
     optimizer.steps[0] = 0
@@ -812,7 +825,7 @@ def learn(net, sensitivities, optimizer, guard, W, gains, state, X, Y, starts, o
             if not sound or _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
                 _recover(sensitivities, optimizer, guard, W, gains)
                 _rest(z, t, D, after)
-                out[k] = np.nan
+                out[k].fill(np.nan)
                 explosions += 1
             else:
                 limits[2] += 1

@@ -137,7 +137,9 @@ def _send_back(dt, hidden_first, J, C, injected, adjoint):
                     through = J[block, k, a, b]
                     for r in range(begun):
                         before[b, r] += through * now[a, r]
-            now[:] = before
+            for a in range(n):
+                for r in range(begun):
+                    now[a, r] = before[a, r]
 
 
 def _linearise(net, W, Phi, Psi, starts):

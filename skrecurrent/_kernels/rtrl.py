@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels._compile import kernel
+from skrecurrent._kernels._compile import kernel, part
 
 SGD, ADAM, DEKF = range(3)
 
@@ -53,6 +53,9 @@ _RESUMED_PRIOR = 1e-2
 # Running means of squared errors forget at _STREAM_RATE; an innovation beyond _BOUND of its
 # standard deviations counts less; shares fall with this power of the squared error.
 _STREAM_RATE, _BOUND, _SHARPNESS, _STREAM_FLOOR = 0.02, 4.0, 8, 1e-12
+# Copies of the network: the one that learns all, and the one whose hidden rows stay. A literal
+# number handed to a function would have it compiled once more.
+_LEARNER, _STILL = np.int64(0), np.int64(1)
 _ERROR_FLOOR = 1e-30  # rounding in standardised units
 # How much the variance of an output weight grows when the hidden unit it reads moves.
 _MOTION = 1000.0
@@ -149,21 +152,33 @@ def new_bank(n, q, n_outputs, train_hidden):
     )
 
 
+@part(fastmath=False)
+def _copy(A, out):
+    """out = A, or as many of its rows as out has."""
+    for i in range(len(out)):
+        for j in range(out.shape[1]):
+            out[i, j] = A[i, j]
+
+
 @kernel(fastmath=False)
 def restart(bank, W):
     """Both copies become W, and the filters know its output rows but are not sure of them."""
-    n_outputs = len(bank.copy_error)
-    bank.still[:] = W[: len(bank.still)]
-    bank.hidden[:] = _HIDDEN_PRIOR * np.eye(W.shape[1])
-    for m in range(len(bank.rows)):
-        bank.rows[m] = W[m // N_FILTERS % n_outputs]
-        bank.covariance[m] = _FILTERS[m % N_FILTERS, _PRIOR] * np.eye(W.shape[1])
-    bank.noise[:] = 1.0
-    bank.error[:] = bank.copy_error[:] = 0.0
-    bank.share[:] = 1.0 / N_FILTERS
-    bank.copy_share[:] = 0.0
-    bank.copy_share[:, 0] = 1.0
-    bank.begun[0] = True
+    still, hidden, rows, covariance, noise, error, share, copy_error, copy_share, begun = bank
+    n_outputs, q = len(copy_error), W.shape[1]
+    _copy(W, still)
+    hidden[:] = covariance[:] = 0.0
+    for c in range(q):
+        for r in range(len(hidden)):
+            hidden[r, c, c] = _HIDDEN_PRIOR
+        for m in range(len(rows)):
+            rows[m, c] = W[m // N_FILTERS % n_outputs, c]
+            covariance[m, c, c] = _FILTERS[m % N_FILTERS, _PRIOR]
+    noise[:] = 1.0
+    error[:] = copy_error[:] = copy_share[:] = 0.0
+    share[:] = 1.0 / N_FILTERS
+    for o in range(n_outputs):
+        copy_share[o, 0] = 1.0
+    begun[0] = True
 
 
 def resume(bank, blocks, noise):
@@ -210,7 +225,7 @@ def block_length(n):
     return int(np.clip(n // 2, 8, 128))
 
 
-@kernel
+@part
 def _add_product(A, x, out):
     """out += A x, reading A once in four streams far apart (which the prefetcher follows best)."""
     n_rows, n = A.shape
@@ -233,7 +248,7 @@ def _add_product(A, x, out):
         out[i] += s0
 
 
-@kernel
+@part
 def _send_back(J, Lam, steps):
     """Lam[s] = Lam[s + 1] J[s] for s = steps - 1 ... 0, four rows of J at a time."""
     n = J.shape[1]
@@ -257,7 +272,7 @@ def _send_back(J, Lam, steps):
                 Lam[s, b] += l0 * J[s, a, b]
 
 
-@kernel
+@part
 def _step(net, W, x, f, X, k, Phi, Psi, j):
     """Advance x(k) and f = tanh x(k) by one step in place; fills Phi[j] and Psi[j], j unsigned."""
     dt, n_outputs, hidden_first = net
@@ -296,10 +311,11 @@ def run(net, W, x, X, starts, out):
             x[:] = 0.0
             f[:] = 0.0
         _step(net, W, x, f, X, k, Phi, Psi, np.uintp(0))
-        out[k] = x[: net.n_outputs]
+        for o in range(net.n_outputs):
+            out[k, o] = x[o]
 
 
-@kernel
+@part
 def _linearise(net, W, Phi, Psi, J, C, j):
     """Fill J[j] = dx(k+1)/dx(k) and C[j] = the part of it that passes within the step."""
     dt, n_outputs, hidden_first = net
@@ -319,14 +335,14 @@ def _linearise(net, W, Phi, Psi, J, C, j):
                 J[j, o, b] += C[j, o, h] * J[j, h, b]
 
 
-@kernel
+@part
 def _follow(net, trace, copy, Psi, j):
     """d x_o(k+1) / d W_o where outputs feed nothing back."""
     for c in range(net.n_outputs, trace.shape[1]):
         trace[copy, c] += net.dt[0] * (Psi[j, c] - trace[copy, c])
 
 
-@kernel
+@part
 def _readout_gradient(seed, trace, G):
     """G = d (seed . x_outputs(k+1)) / dW where the hidden rows are frozen."""
     for o in range(len(seed)):
@@ -334,7 +350,7 @@ def _readout_gradient(seed, trace, G):
             G[o, c] = seed[o] * trace[0, c]
 
 
-@kernel
+@part
 def _gradient(net, P, J, Phi, Psi, C, position, seed, Lam, G):
     """G = d (seed . x_outputs(k+1)) / dW, exactly, for the newest step of the block."""
     dt, n_outputs, hidden_first = net
@@ -362,7 +378,7 @@ def _gradient(net, P, J, Phi, Psi, C, position, seed, Lam, G):
         _add_product(P, Lam[0], G.reshape(G.size))
 
 
-@kernel
+@part
 def _advance(net, P, J, Phi, Psi, C, position):
     """Carry P over the finished block: P_r <- P_r Pi' + (what row r injected, carried along).
 
@@ -376,23 +392,39 @@ def _advance(net, P, J, Phi, Psi, C, position):
     carried = np.eye(n)
     for s in range(K - 1, -1, -1):
         np.dot(J[s].T, carried, product)
-        J[s] = product
+        _copy_matrix(product, J, s)
         carried, product = product, carried
     left = np.zeros((q, n + K))  # before the first block what P holds is of an earlier sequence
     right = np.empty((n + K, n))
-    right[:n] = J[0]
+    _copy(carried, right[:n])
     for r in range(n):
         if r == 0:
-            left[:, n:] = Psi.T
+            _copy_transposed(Psi, left[:, n:])
         if r == n_outputs:
-            left[:, n:] = Phi.T
+            _copy_transposed(Phi, left[:, n:])
         _carry(dt[r], J, C, r, n_outputs if hidden_first and r >= n_outputs else 0, right)
         if position[1]:
             _copy_rows(P, r * q, left)
         np.dot(left, right, P[r * q : (r + 1) * q])
 
 
-@kernel
+@part
+def _copy_matrix(A, stack, s):
+    """stack[s] = A."""
+    for a in range(len(A)):
+        for b in range(A.shape[1]):
+            stack[s, a, b] = A[a, b]
+
+
+@part
+def _copy_transposed(A, out):
+    """out = A'."""
+    for i in range(len(out)):
+        for j in range(out.shape[1]):
+            out[i, j] = A[j, i]
+
+
+@part
 def _copy_rows(P, first, left):
     """left[:, :n] = the rows of P from ``first`` on."""
     for c in range(len(left)):
@@ -400,7 +432,7 @@ def _copy_rows(P, first, left):
             left[c, a] = P[first + c, a]
 
 
-@kernel
+@part
 def _carry(dt, J, C, r, n_outputs, right):
     """right[n + s] = d x(block's end) / d (what row r of W reads at step s)."""
     K, n = J.shape[:2]
@@ -417,7 +449,7 @@ def _carry(dt, J, C, r, n_outputs, right):
         right[n + K - 1, o] = dt * C[K - 1, o, r]
 
 
-@kernel
+@part
 def _sgd(momentum, learning_rate, velocity, w, g):
     """w -= velocity, velocity = momentum velocity + learning_rate g."""
     for i in range(len(w)):
@@ -425,7 +457,7 @@ def _sgd(momentum, learning_rate, velocity, w, g):
         w[i] -= velocity[i]
 
 
-@kernel
+@part
 def _adam(learning_rate, first, second, steps, w, g):
     """One step of Adam on the gradient g; first and second are its moments."""
     steps[0] += 1
@@ -437,7 +469,7 @@ def _adam(learning_rate, first, second, steps, w, g):
         w[i] -= rate * first[i] / (np.sqrt(second[i]) + _ADAM_EPSILON)
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _gain(covariances, m, G, r, gain, to):
     """gain[to] = P_m g_r; returns g_r' P_m g_r."""
     q = G.shape[1]
@@ -451,7 +483,7 @@ def _gain(covariances, m, G, r, gain, to):
     return h
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _shrink(covariances, m, gain, r, root, drift, prior):
     """P_m -= u u', u = gain_r / root, which is left in gain_r: this keeps every bit of symmetry.
 
@@ -467,7 +499,7 @@ def _shrink(covariances, m, gain, r, root, drift, prior):
             covariances[m, a, a] += drift
 
 
-@kernel
+@part
 def _dekf(covariances, noises, output, innovation, G, gain, change):
     """Node-decoupled extended Kalman filter for one scalar output; adds to ``change``.
 
@@ -492,7 +524,7 @@ def _dekf(covariances, noises, output, innovation, G, gain, change):
     noises[output] = max(noise + _NOISE_RATE * (squared - noise), _NOISE_FLOOR)
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _weigh(error, share, first, count):
     """Shares of ``count`` competitors by their running squared errors."""
     least = np.inf
@@ -506,7 +538,7 @@ def _weigh(error, share, first, count):
         share[i] /= total
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
     """Learn output o of one copy in all its filters, and combine them into its row of W.
 
@@ -527,20 +559,20 @@ def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
         for c in range(q):
             innovation -= net.dt[o] * (rows[m, c] - W[o, c]) * Psi[j, c]
         squared, noise = innovation * innovation, noises[m]
-        h = _gain(covariance, m, trace, copy, gain, 0)
+        h = _gain(covariance, m, trace, copy, gain, np.int64(0))
         S = _FILTERS[i, _RATIO] * noise + h
         b = max(1.0, abs(innovation) / (_BOUND * np.sqrt(S)))
         noise += _STREAM_RATE * (min(squared, _OUTLIER * noise) - noise)
         noises[m] = max(noise, _STREAM_FLOOR)
         drift = _FILTERS[i, _DRIFT] * np.sqrt(noises[m])
-        _shrink(covariance, m, gain, 0, np.sqrt(b * S), drift, _FILTERS[i, _PRIOR])
+        _shrink(covariance, m, gain, np.int64(0), np.sqrt(b * S), drift, _FILTERS[i, _PRIOR])
         for c in range(q):
             rows[m, c] += gain[0, c] * innovation / np.sqrt(b * S)
         residual += shares[m] * innovation * (1.0 - h / (b * S))
         bound += shares[m] * b
         errors[m] += _STREAM_RATE * (squared - errors[m])
     copy_error[o, copy] += _STREAM_RATE * ((target - x[o]) ** 2 - copy_error[o, copy])
-    _weigh(errors, shares, first, N_FILTERS)
+    _weigh(errors, shares, first, np.int64(N_FILTERS))
     for c in range(q):
         W[o, c] = 0.0
         for m in range(first, first + N_FILTERS):
@@ -548,7 +580,7 @@ def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
     return residual, bound
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _learn_hidden(covariances, n_outputs, residual, bound, G, gain, change):
     """Kalman filter of the hidden rows on what the output filters left; adds to ``change``.
 
@@ -570,7 +602,7 @@ def _learn_hidden(covariances, n_outputs, residual, bound, G, gain, change):
             change[r, c] += gain[r, c] * residual / root
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _move(bank, W, n_outputs, change):
     """Change the hidden rows, and tell the output filters how far their features moved."""
     rows, covariance = bank.rows, bank.covariance
@@ -585,7 +617,7 @@ def _move(bank, W, n_outputs, change):
             covariance[m, r, r] += _MOTION * rows[m, r] ** 2 * moved / size
 
 
-@kernel
+@part
 def _seed(solver, o, x, Y, k, seed):
     """What the error of row k, or output o alone, has to say; False if no target is known."""
     known = False
@@ -601,7 +633,7 @@ def _seed(solver, o, x, Y, k, seed):
     return known
 
 
-@kernel
+@part
 def _exploded(limits, W, w, Psi, j, x, Y, k):
     """Whether predictions or learned weights have exploded; keeps account of the largest.
 
@@ -628,13 +660,13 @@ def _exploded(limits, W, w, Psi, j, x, Y, k):
     return not (total < np.inf and size <= _EXPLODED * limits[0])
 
 
-@kernel
+@part
 def _remember(guard, W):
     """Once in a while: the candidate has proved good, or not; W is the next candidate."""
     good, candidate, limits = guard
     if limits[1] <= _GOOD * limits[0]:
-        good[:] = candidate
-    candidate[:] = W
+        _copy(candidate, good)
+    _copy(W, candidate)
     limits[1] = limits[2] = 0.0
 
 
@@ -652,27 +684,30 @@ def forget(block):
     block.position[:] = 0
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _recover(guard, W, x, block):
     """Back to the last good weights, at rest."""
-    W[:] = guard.good
-    guard.candidate[:] = guard.good
-    guard.limits[1:] = 0.0
+    good, candidate, limits = guard
+    _copy(good, W)
+    _copy(good, candidate)
+    limits[1] = limits[2] = 0.0
     rest(x, block)
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _reset(optimizer):
     """The optimizer as it was at the start."""
     optimizer.velocity[:] = 0.0
     optimizer.second_moment[:] = 0.0
     optimizer.steps[0] = 0
     optimizer.noise[:] = 1.0
+    optimizer.covariance[:] = 0.0
     for r in range(len(optimizer.covariance)):
-        optimizer.covariance[r] = np.diag(optimizer.prior[r])
+        for c in range(optimizer.prior.shape[1]):
+            optimizer.covariance[r, c, c] = optimizer.prior[r, c]
 
 
-@kernel(forceinline=True)
+@part(forceinline=True)
 def _end_step(net, P, J, Phi, Psi, C, position):
     """Count a step of the block; at the block's end carry P over it."""
     position[0] += 1
@@ -714,7 +749,7 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts, out):
         if K:
             _linearise(net, W, Phi, Psi, J, C, j)
         else:
-            _follow(net, trace, 0, Psi, j)
+            _follow(net, trace, _LEARNER, Psi, j)
         delta[:] = 0.0
         learned = False
         for o in range(n_outputs if solver == DEKF else 1):  # the filter takes them one by one
@@ -737,7 +772,7 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts, out):
             _recover(guard, W, x, block)
             _reset(optimizer)
             f[:] = 0.0
-            out[k] = np.nan
+            out[k].fill(np.nan)
             explosions += 1
             continue
         limits[2] += learned
@@ -776,11 +811,11 @@ def stream(net, block, bank, guard, W, x, X, Y, starts, out):
             f1[:] = 0.0
         j = np.uintp(position[0])
         _step(net, W, x0, f0, X, k, Phi, Psi, j)
-        _follow(net, trace, 0, Psi, j)
+        _follow(net, trace, _LEARNER, Psi, j)
         if K:
             _linearise(net, W, Phi, Psi, J, C, j)
             _step(net, still, x1, f1, X, k, Phi1, Psi1, j1)
-            _follow(net, trace, 1, Psi1, j1)
+            _follow(net, trace, _STILL, Psi1, j1)
         for o in range(n_outputs):
             out[k, o] = x0[o] + (copy_share[o, 1] * (x1[o] - x0[o]) if K else 0.0)
         change[:] = 0.0
@@ -789,9 +824,9 @@ def stream(net, block, bank, guard, W, x, X, Y, starts, out):
             if np.isnan(Y[k, o]):
                 continue
             learned = True
-            residual, bound = _read_out(net, bank, W, x0, trace, 0, Psi, j, o, Y[k, o], gain)
+            residual, bound = _read_out(net, bank, W, x0, trace, _LEARNER, Psi, j, o, Y[k, o], gain)
             if K:
-                _read_out(net, bank, still, x1, trace, 1, Psi1, j1, o, Y[k, o], gain)
+                _read_out(net, bank, still, x1, trace, _STILL, Psi1, j1, o, Y[k, o], gain)
                 _weigh(copy_error, of_copies, o * copies, copies)
                 seed[:] = 0.0
                 seed[o] = 1.0
@@ -807,7 +842,7 @@ def stream(net, block, bank, guard, W, x, X, Y, starts, out):
             f0[:] = 0.0
             f1[:] = 0.0
             restart(bank, W)
-            out[k] = np.nan
+            out[k].fill(np.nan)
             explosions += 1
             continue
         limits[2] += learned
@@ -827,7 +862,8 @@ def record(net, W, x, X, starts, Phi, Psi, out):
             x[:] = 0.0
             f[:] = 0.0
         _step(net, W, x, f, X, k, Phi, Psi, np.uintp(k))
-        out[k] = x[: net.n_outputs]
+        for o in range(net.n_outputs):
+            out[k, o] = x[o]
 
 
 @kernel
@@ -861,15 +897,15 @@ def loss_gradient(net, W, X, Y, starts, G):
     adjoint = np.zeros(n)  # of the state after the row at hand
     before = np.zeros(n)  # of the state before it
     for k in range(T - 1, -1, -1):
-        adjoint[:n_outputs] += errors[k]
+        for o in range(n_outputs):
+            adjoint[o] += errors[k, o]
         _back(net, W, Phi[k], Psi[k], adjoint, before, G)
-        adjoint[:] = before
-        if starts[k]:
-            adjoint[:] = 0.0
+        for b in range(n):
+            adjoint[b] = 0.0 if starts[k] else before[b]
     return loss
 
 
-@kernel
+@part
 def _back(net, W, phi, psi, adjoint, before, G):
     """Send the adjoint back over one step; adds its share to G. ``adjoint`` is used up."""
     n, q = W.shape

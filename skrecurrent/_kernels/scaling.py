@@ -7,7 +7,7 @@ row of a stream pays for each array that it is handed.)
 
 import numpy as np
 
-from skrecurrent._kernels._compile import kernel
+from skrecurrent._kernels._compile import kernel, part
 
 # Known values so far; how many of them since the column was constant; their mean and sum of squared
 # deviations (Welford); whether all this is frozen. What a standard deviation and the mean become in
@@ -88,7 +88,7 @@ def finite(values):
     return True
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _scale(statistics, c):
     """Standard deviation of column c, or 1 until it is positive, per unit of the network."""
     deviation = 0.0
@@ -99,7 +99,7 @@ def _scale(statistics, c):
     return deviation / statistics[UNIT, c]
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def _in_units(statistics, c, scale, bound, value):
     """A value of column c as the network sees it, at most ``bound`` from the centre."""
     centre = statistics[CENTRE, c]

@@ -12,6 +12,7 @@ from tests.benchmarks import (
     accuracy,
     aprl_kernel,
     calibration,
+    cold_start,
     fast_weight_kernel,
     fast_weights,
     one_row,
@@ -60,6 +61,10 @@ throughout. {versions}. The machine has {processor}, and is shared: compare rati
 ## One row at a time
 
 {one_row}
+
+## Cold start
+
+{cold_start}
 """
 
 
@@ -80,6 +85,7 @@ def main():
             fast_weights=fast_weights.report(),
             fast_weight_kernel=fast_weight_kernel.report(),
             one_row=one_row.report(),
+            cold_start=cold_start.report(),
         )
     )
 
