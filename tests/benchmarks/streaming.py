@@ -7,7 +7,8 @@ import numpy as np
 from skrecurrent import RTRLRegressor
 from skrecurrent._kernels import rtrl
 from skrecurrent.datasets import load_elnino, load_sunspots
-from tests.benchmarks.accuracy import GENERATED, lags
+from tests.benchmarks.accuracy import GENERATED
+from tests.benchmarks.peers import lags
 from tests.benchmarks.table import markdown
 
 N_SEEDS, N_ROWS, WARM_UP = 5, 3000, 200
