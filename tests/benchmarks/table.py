@@ -16,14 +16,16 @@ def lost_rows(medians, ours, peers):
     for task, of in medians.items():
         best = min((m for m in of if m in peers), key=of.get, default=ours)
         if of[best] < of[ours]:
-            lost.append(
-                f"{task} (by {of[ours] / of[best]:.3g}: {of[ours]:.3g}, {best} {of[best]:.3g})"
-            )
+            ratio = of[ours] / of[best]
+            lost.append(f"{task} ({of[ours]:.3g}, {best} {of[best]:.3g}: {ratio:.3g} times)")
     rows = f"not the best in {len(lost)} of {len(medians)} rows: {'; '.join(lost)}"
+    return f"{ours} is {rows if lost else 'the best in every row'}."
+
+
+def not_installed(medians, peers):
+    """A sentence about the peers of which there are no numbers, if any."""
     missing = [peer for peer in peers if all(peer not in of for of in medians.values())]
-    return f"{ours} is {rows if lost else 'the best in every row'}." + (
-        f" Not installed here: {', '.join(missing)}." if missing else ""
-    )
+    return f"\n\nNot installed here: {', '.join(missing)}." if missing else ""
 
 
 def missed_goals(goals, tried):
@@ -31,7 +33,7 @@ def missed_goals(goals, tried):
     missed = [f"{what} {value:.3g} (goal {goal})" for what, value, goal in goals if value > goal]
     if not missed:
         return "All goals are reached."
-    return f"Goals not reached: {'; '.join(missed)}. Tried without success: {tried}."
+    return f"Goals not reached: {'; '.join(missed)}. {tried}"
 
 
 def interleaved_seconds(functions, repeats):
