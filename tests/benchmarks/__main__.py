@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.benchmarks import (
     accuracy,
     aprl_kernel,
+    closed_loop,
     fast_weight_kernel,
     fast_weights,
     one_row,
@@ -23,13 +24,13 @@ PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 INTRODUCTION = """\
 # Benchmarks
 
-Written by `python -m tests.benchmarks`; do not edit by hand. Names of sections after it measure
-only these again: {names}. One thread throughout. The machines are shared: compare ratios, not
-times.
+Written by `python -m tests.benchmarks`, all of it or the named sections only ({names}); do not \
+edit by hand. One thread throughout. The machines are shared: compare ratios, not times.
 """
 
 SECTIONS = {
     "accuracy": ("Accuracy of `fit` at defaults", accuracy.report),
+    "closed_loop": ("Closed loop: forecasts from forecasts", closed_loop.report),
     "streaming": ("Streams: one pass, each row predicted before it is learned", streaming.report),
     "kernel": ("The exact gradient: blocks of steps against plain RTRL", rtrl_kernel.report),
     "aprl": ("Atiya-Parlos learning: accuracy", accuracy.aprl_report),
@@ -39,24 +40,13 @@ SECTIONS = {
     "one_row": ("One row at a time", one_row.report),
 }
 
-PACKAGES = [
-    "numpy",
-    "scipy",
-    "numba",
-    "scikit-learn",
-    "jax",
-    "torch",
-    "reservoirpy",
-    "pyrcn",
-    "echoes",
-    "river",
-]
+PACKAGES = "numpy scipy numba scikit-learn jax torch reservoirpy pyrcn echoes river"
 
 
 def circumstances():
     """When, where and with what a section was measured."""
     versions = [f"Python {platform.python_version()}"]
-    for package in PACKAGES:
+    for package in PACKAGES.split():
         try:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:

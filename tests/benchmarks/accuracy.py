@@ -68,7 +68,6 @@ LONG_FIT_MUST_REACH = {
     "Mackey-Glass, next value": 9e-5,
     "Lorenz, next value": 4e-5,
 }
-LOOP_MUST_REACH, LOOP_STEPS, LOOP_STARTS = 0.02, 84, 40
 
 LONG = "`RTRLRegressor(max_iter=400)`"
 LONG_FIT = {LONG: lambda seed: RTRLRegressor(max_iter=400, random_state=seed)}
@@ -83,10 +82,10 @@ short noisy series (Nile, CO2, and simulated ones).
 The peers see standardised rows and choose among at most twelve settings by the error on the last \
 fifth of the training rows: reservoirs input scaling, leak (echoes, whose default saturates: bias) \
 and ridge; NVAR lags, order and ridge; MLP (two layers of 50) its penalty; boosting rate and \
-leaves. What they choose from was chosen on the seeds 100 and 101. The nets of torch get \
-{Torch.n_updates} updates of Adam on {Torch.n_windows} windows of {Torch.length} rows, and no \
-tuning. Ridge (by leave-one-out), MLP and boosting see {N_LAGS} lags. echoes is stepped from \
-outside, for its `predict` begins at rest every time; its first fit compiles.
+leaves; torch 100 or 600 updates of Adam on {Torch.n_windows} windows of {Torch.length} rows. What \
+they choose from was chosen on the seeds 100 and 101. Ridge (by leave-one-out), MLP and boosting \
+see {N_LAGS} lags. echoes is stepped from outside, for its `predict` begins at rest every time; \
+its first fit compiles.
 
 """
 TRIED = (
@@ -114,17 +113,6 @@ def errors(methods, names=None, seeds=range(N_SEEDS)):
                     with suppress(ImportError):
                         of_method.append(fit_and_score(make(seed), X, y, split))
     return collected
-
-
-def closed_loop_error(estimator, X, y, split):
-    """Error of the last of so many predictions, each but the first made from the one before."""
-    stride = (len(y) - split - LOOP_STEPS) // LOOP_STARTS
-    forecasts, targets = [], []
-    for start in range(split, split + stride * LOOP_STARTS, stride):
-        forecasts.append(estimator.forecast(LOOP_STEPS, X[split : start + 1])[-1])
-        targets.append(y[start + LOOP_STEPS - 1])
-    squares = np.nan_to_num(np.subtract(forecasts, targets) ** 2, nan=np.inf)
-    return np.sqrt(np.mean(squares)) / np.std(y[split:])
 
 
 def aprl(seed):
@@ -269,20 +257,6 @@ def median_and_worst(results):
     return f"{np.median(error):.2g} ({max(error):.2g}), {np.median(seconds):.2g} s"
 
 
-def closed_loops(fitted):
-    """{method: [(error, seconds of all forecasts, None) of each seed]}"""
-    collected = {method: [] for method in fitted}
-    for seed in range(N_SEEDS):
-        X, y = make_mackey_glass(N_TRAIN + N_TEST, random_state=seed)
-        for method, results in fitted.items():
-            if results:
-                began = time.process_time()
-                with np.errstate(all="ignore"):  # some run away
-                    error = closed_loop_error(results[seed][2], X, y, N_TRAIN)
-                collected[method].append((error, time.process_time() - began, None))
-    return collected
-
-
 def more_than_dekf(reached):
     """The tasks in which "dekf" would have been the better choice of "auto"."""
     [default, filtered, *_] = OURS
@@ -291,7 +265,8 @@ def more_than_dekf(reached):
     return ", ".join(lost) or "none"
 
 
-def batch_report(collected, long_fits):
+def report():
+    collected, long_fits = errors(OURS | PEERS), errors(LONG_FIT, LONG_FIT_MUST_REACH)
     reached, long_reached = medians(collected), medians(long_fits)
     rows = [
         [task, FIT_MUST_REACH[task], *map(median_and_worst, of.values())]
@@ -316,36 +291,6 @@ def batch_report(collected, long_fits):
         + markdown(["task", "goal", LONG], long_rows)
         + f"\n\n{missed_goals(goals, TRIED)}"
     )
-
-
-def loop_report(fitted):
-    loops = closed_loops(fitted)
-    rows = []
-    for method, results in loops.items():
-        away = sum(error > 1 for error, *_ in results)
-        rows.append([method, median_and_worst(results), f"{away} of {len(results)}"])
-    task = f"value {LOOP_STEPS}"
-    reached = medians({task: loops})
-    default = next(iter(OURS))
-    goals = [(f"{task}, {m}", reached[task][m], LOOP_MUST_REACH) for m in (default, LONG)]
-    return (
-        f"### Closed loop\n\nNRMSE of the {LOOP_STEPS}th value of Mackey-Glass that is forecast "
-        f"from {LOOP_STARTS} places in the test rows, by the regressors above, which were neither "
-        f"fitted nor tuned for it: median of {N_SEEDS} seeds, the worst in brackets, and the "
-        f"seconds that the {LOOP_STARTS} forecasts took. The goal is {LOOP_MUST_REACH}. A seed has "
-        "run away if its error is above 1, that of the mean as the forecast.\n\n"
-        + markdown(["method", f"{task}, closed loop", "seeds run away"], rows)
-        + f"\n\n{lost_rows(reached, default, PEERS)} {lost_rows(reached, LONG, PEERS)}\n\n"
-        + missed_goals(goals, "Of more iterations see `max_iter=400`.")
-    )
-
-
-def report():
-    collected = errors(OURS | PEERS)
-    long_fits = errors(LONG_FIT, LONG_FIT_MUST_REACH)
-    task = "Mackey-Glass, next value"
-    fitted = long_fits[task] | collected[task]
-    return batch_report(collected, long_fits) + "\n\n" + loop_report(fitted)
 
 
 if __name__ == "__main__":

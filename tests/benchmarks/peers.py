@@ -29,6 +29,10 @@ def washout(y):
     return min(100, len(y) // 10)
 
 
+def next_value_error(estimator, X, y):
+    return np.mean((estimator.predict(X) - y) ** 2)
+
+
 class Peer:
     """What all have in common: rows in units of the training rows, tuning, closed loop.
 
@@ -38,19 +42,18 @@ class Peer:
 
     settings = ({},)
 
-    def fit(self, X, y):
+    def fit(self, X, y, judge=next_value_error):
+        """``judge(self, X, y)`` is the error on the held-out rows."""
         self.units = X.mean(axis=0), X.std(axis=0), y.mean(), y.std()
-        X, y = (X - self.units[0]) / self.units[1], (y - self.units[2]) / self.units[3]
+        rows, targets = (X - self.units[0]) / self.units[1], (y - self.units[2]) / self.units[3]
         split = int(0.8 * len(y))
 
         def held_out_error(setting):
-            self.learn(X[:split], y[:split], **setting)
-            error = np.mean((self.advance(X[split:]) - y[split:]) ** 2)
+            self.learn(rows[:split], targets[:split], **setting)
+            error = judge(self, X[split:], y[split:])
             return error if np.isfinite(error) else np.inf
 
-        several = len(self.settings) > 1
-        best = min(self.settings, key=held_out_error) if several else self.settings[0]
-        self.learn(X, y, **best)
+        self.learn(rows, targets, **min(self.settings, key=held_out_error))
         return self
 
     def predict(self, X):
@@ -201,16 +204,16 @@ class Echoes(Peer):
 class Torch(Peer):
     """A recurrent layer of torch, Adam, and gradients through short windows of the series.
 
-    The first rows of a window are not scored, for the state begins at rest. There is one setting:
-    what tuning would take is better spent on updates.
+    The first rows of a window are not scored, for the state begins at rest.
     """
 
-    n_hidden, n_updates, n_windows, length, not_scored = 32, 1000, 16, 40, 15
+    settings = grid(n_updates=(100, 600))  # many are too many for short noisy series
+    n_hidden, n_windows, length, not_scored = 32, 16, 40, 15
 
     def __init__(self, layer, seed):
         self.layer, self.seed = layer, seed
 
-    def learn(self, X, y):
+    def learn(self, X, y, n_updates):
         import torch
 
         torch.manual_seed(self.seed)
@@ -218,9 +221,9 @@ class Torch(Peer):
         self.readout = torch.nn.Linear(self.n_hidden, 1)
         weights = [*self.recurrent.parameters(), *self.readout.parameters()]
         optimizer = torch.optim.Adam(weights, 0.01)
-        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.n_updates)
+        decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_updates)
         rng = np.random.default_rng(self.seed)
-        for _ in range(self.n_updates):
+        for _ in range(n_updates):
             starts = rng.integers(0, len(y) - self.length + 1, self.n_windows)
             rows = starts[:, None] + np.arange(self.length)
             states, _ = self.recurrent(self.tensor(X[rows]))
