@@ -299,6 +299,14 @@ def test_outliers_are_no_explosion():
     assert np.isfinite(estimator.weights_).all()
 
 
+@pytest.fixture
+def ctrl_c_is_heard():
+    """Whatever started the tests: shells let what runs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class InterruptInEpoch:
     """A callback that sends a real SIGINT while the given epoch is under way."""
 
@@ -364,6 +372,7 @@ def test_ctrl_c_in_a_stream_keeps_count_of_what_was_learned(monkeypatch):
     assert_same(estimator, whole)
 
 
+@pytest.mark.usefixtures("ctrl_c_is_heard")
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_ctrl_c_returns_quickly_with_the_best_weights(epoch):
     X, y = make_narma(20_000, random_state=0)

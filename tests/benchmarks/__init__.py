@@ -1,7 +1,8 @@
 """Measurements behind the numbers in the documentation.
 
-``python -m tests.benchmarks > docs/benchmarks.md`` measures everything and writes the page. Not
-part of the ordinary test run: timings say something about a machine, not whether code is right.
+``python -m tests.benchmarks`` measures everything and writes docs/benchmarks.md; names of sections
+after it measure only these again. Not part of the ordinary test run: timings say something about a
+machine, not whether code is right.
 """
 
 import os

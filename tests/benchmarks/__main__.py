@@ -1,17 +1,18 @@
-"""Measure everything and print docs/benchmarks.md."""
+"""Measure everything, or the named sections, and write docs/benchmarks.md."""
 
+import argparse
+import os
 import platform
-import sys
-
-import numba
-import numpy
-import scipy
-import sklearn
+import re
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from tests.benchmarks import (
     accuracy,
     aprl_kernel,
     calibration,
+    closed_loop,
     cold_start,
     fast_weight_kernel,
     fast_weights,
@@ -20,73 +21,44 @@ from tests.benchmarks import (
     streaming,
 )
 
-PAGE = """\
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+
+INTRODUCTION = """\
 # Benchmarks
 
-Written by `python -m tests.benchmarks > docs/benchmarks.md`; do not edit by hand. One thread
-throughout. {versions}. The machine has {processor}, and is shared: compare ratios, not times.
-
-## Accuracy of `fit` at defaults
-
-{accuracy}
-
-## Streams: one pass, each row predicted before it is learned
-
-{streaming}
-
-## Intervals: how many of the values are in them
-
-{calibration}
-
-## The exact gradient: blocks of steps against plain RTRL
-
-{kernel}
-
-## Atiya-Parlos learning: accuracy
-
-{aprl_accuracy}
-
-## Atiya-Parlos learning: the kernel
-
-{aprl_kernel}
-
-## Fast weights: what they are good for
-
-{fast_weights}
-
-## Fast weights: the kernel
-
-{fast_weight_kernel}
-
-## One row at a time
-
-{one_row}
-
-## Cold start
-
-{cold_start}
+Written by `python -m tests.benchmarks`, all of it or the named sections only ({names}); do not \
+edit by hand. One thread throughout. The machines are shared: compare ratios, not times.
 """
 
+SECTIONS = {
+    "accuracy": ("Accuracy of `fit` at defaults", accuracy.report),
+    "closed_loop": ("Closed loop: forecasts from forecasts", closed_loop.report),
+    "streaming": ("Streams: one pass, each row predicted before it is learned", streaming.report),
+    "calibration": ("Intervals: how many of the values are in them", calibration.report),
+    "kernel": ("The exact gradient: blocks of steps against plain RTRL", rtrl_kernel.report),
+    "aprl": ("Atiya-Parlos learning: accuracy", accuracy.aprl_report),
+    "aprl_kernel": ("Atiya-Parlos learning: the kernel", aprl_kernel.report),
+    "fast_weights": ("Fast weights: what they are good for", fast_weights.report),
+    "fast_weight_kernel": ("Fast weights: the kernel", fast_weight_kernel.report),
+    "one_row": ("One row at a time", one_row.report),
+    "cold_start": ("Cold start", cold_start.report),
+}
 
-def main():
-    versions = ", ".join(
-        f"{module.__name__} {module.__version__}" for module in (numpy, scipy, numba, sklearn)
-    )
-    sys.stdout.write(
-        PAGE.format(
-            versions=f"Python {platform.python_version()}, {versions}",
-            processor=processor(),
-            accuracy=accuracy.report(),
-            streaming=streaming.report(),
-            calibration=calibration.report(),
-            kernel=rtrl_kernel.report(),
-            aprl_accuracy=accuracy.aprl_report(),
-            aprl_kernel=aprl_kernel.report(),
-            fast_weights=fast_weights.report(),
-            fast_weight_kernel=fast_weight_kernel.report(),
-            one_row=one_row.report(),
-            cold_start=cold_start.report(),
-        )
+PACKAGES = "numpy scipy numba scikit-learn jax torch reservoirpy pyrcn echoes river"
+
+
+def circumstances():
+    """When, where and with what a section was measured."""
+    versions = [f"Python {platform.python_version()}"]
+    for package in PACKAGES.split():
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            versions.append(f"no {package}")
+    load = os.getloadavg()[0]  # before: what others do
+    return (
+        f"Measured on {date.today()} on {processor()}; the load average was {load:.1f} when it "
+        f"began. {', '.join(versions)}."
     )
 
 
@@ -98,6 +70,32 @@ def processor():
     except OSError:
         return platform.machine()
     return f"{len(names)} cores of {names[0]}"
+
+
+def written():
+    """{title: text} of the sections of the page as it is."""
+    parts = re.split(r"^## (.*)\n", PAGE.read_text() if PAGE.exists() else "", flags=re.MULTILINE)
+    return {title: text.strip() for title, text in zip(parts[1::2], parts[2::2])}
+
+
+def write(texts):
+    sections = [
+        f"\n## {title}\n\n{texts[title]}\n" for title, _ in SECTIONS.values() if title in texts
+    ]
+    names = ", ".join(f"`{name}`" for name in SECTIONS)
+    PAGE.write_text(INTRODUCTION.format(names=names) + "".join(sections))
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(SECTIONS))
+    names = parser.parse_args().sections or SECTIONS
+    if unknown := set(names) - set(SECTIONS):
+        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    for name in names:
+        title, report = SECTIONS[name]
+        text = f"{circumstances()}\n\n{report()}"
+        write(written() | {title: text})  # at once, for the next one may take long
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Markdown tables and interleaved timing."""
+"""Markdown tables, what they say of lost rows and missed goals, and interleaved timing."""
 
 import time
 
@@ -8,6 +8,32 @@ import numpy as np
 def markdown(header, rows):
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def lost_rows(medians, ours, peers):
+    """A sentence about the tasks of {task: {method: error}} in which a peer has less error."""
+    lost = []
+    for task, of in medians.items():
+        best = min((m for m in of if m in peers), key=of.get, default=ours)
+        if of[best] < of[ours]:
+            ratio = of[ours] / of[best]
+            lost.append(f"{task} ({of[ours]:.3g}, {best} {of[best]:.3g}: {ratio:.3g} times)")
+    rows = f"not the best in {len(lost)} of {len(medians)} rows: {'; '.join(lost)}"
+    return f"{ours} is {rows if lost else 'the best in every row'}."
+
+
+def not_installed(medians, peers):
+    """A sentence about the peers of which there are no numbers, if any."""
+    missing = [peer for peer in peers if all(peer not in of for of in medians.values())]
+    return f"\n\nNot installed here: {', '.join(missing)}." if missing else ""
+
+
+def missed_goals(goals, tried):
+    """A sentence about those of (what, reached, goal) that are missed."""
+    missed = [f"{what} {value:.3g} (goal {goal})" for what, value, goal in goals if value > goal]
+    if not missed:
+        return "All goals are reached."
+    return f"Goals not reached: {'; '.join(missed)}. {tried}"
 
 
 def interleaved_seconds(functions, repeats):
