@@ -4,6 +4,8 @@ Each takes rows, targets and one setting, and sees the rows in units of the firs
 imported where they are used, so that the rest runs without them.
 """
 
+from itertools import product
+
 import numpy as np
 from sklearn.neural_network import MLPRegressor
 
@@ -28,12 +30,12 @@ def recursive_least_squares(X, y, forgetting, prior=100.0):
     return predictions
 
 
-def reservoirpy_rls(node, X, y, forgetting):
+def reservoirpy_rls(node, X, y, forgetting, alpha=1e-2):
     """A node of reservoirpy with its recursive least squares readout."""
     from reservoirpy.nodes import RLS
 
     features = node.run(X)
-    readout = RLS(alpha=1e-2, forgetting=forgetting)
+    readout = RLS(alpha=alpha, forgetting=forgetting)
     readout.partial_fit(features[:1], y[:1, None])
     predictions = np.zeros(len(y))
     for k in range(1, len(y)):  # what its partial_fit returns has seen the target
@@ -42,17 +44,18 @@ def reservoirpy_rls(node, X, y, forgetting):
     return predictions
 
 
-def reservoir(X, y, forgetting):
+def reservoir(X, y, setting):
     from reservoirpy.nodes import Reservoir
 
     node = Reservoir(100, sr=0.9, lr=1.0, input_scaling=0.25, seed=0)
-    return reservoirpy_rls(node, X, y, forgetting)
+    return reservoirpy_rls(node, X, y, *setting)
 
 
-def nvar(X, y, forgetting):
+def nvar(X, y, setting):
     from reservoirpy.nodes import NVAR
 
-    return reservoirpy_rls(NVAR(10, 2), X, y, forgetting)
+    delay, forgetting = setting
+    return reservoirpy_rls(NVAR(delay, 2), X, y, forgetting)
 
 
 def river(model, X, y):
@@ -126,8 +129,8 @@ LEARNING_RATES = (0.001, 0.003, 0.01)
 # Column, what predicts, and the settings it may choose from.
 PEERS = {
     "RLS, 20 lags": (recursive_least_squares, FORGETTING),
-    "reservoirpy 100 + RLS": (reservoir, FORGETTING),
-    "reservoirpy NVAR + RLS": (nvar, FORGETTING),
+    "reservoirpy 100 + RLS": (reservoir, list(product(FORGETTING, (1e-6, 1e-2)))),
+    "reservoirpy NVAR + RLS": (nvar, list(product((5, 20), FORGETTING))),
     "river Bayesian linear, 20 lags": (river_bayesian, (None, 0.999, 0.98)),
     "river linear, 20 lags": (river_linear, LEARNING_RATES),
     "river Hoeffding adaptive tree, 20 lags": (river_tree, (50, 100, 200)),
