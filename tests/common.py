@@ -2,9 +2,26 @@
 
 import copy
 
+import numba
 import numpy as np
+import pytest
 
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
+from skrecurrent._kernels import fast_weight
+
+# With NUMBA_DISABLE_JIT=1 kernels are plain Python, which shows coverage the way and mutation
+# testing each of their lines, but takes some hundred times as long: tests then are smaller.
+PLAIN_PYTHON = bool(numba.config.DISABLE_JIT)
+
+needs_compiled_code = pytest.mark.skipif(
+    PLAIN_PYTHON, reason="is about compiled code, or learns for longer than Python can wait"
+)
+
+
+def sized(compiled, plain):
+    """The size of a test: that of compiled code, or of kernels as plain Python."""
+    return plain if PLAIN_PYTHON else compiled
+
 
 # Each entry is a small, quick estimator; the contract must hold for all of them.
 ESTIMATORS = {
@@ -67,6 +84,14 @@ ESTIMATORS = {
         random_state=0,
     ),
 }
+
+if PLAIN_PYTHON:
+    fast_weight.LANES = 8  # of 64 most would stay empty in networks so small
+    for _name in ("lm-synchronous", "raw-units", "aprl-literal", "fast-weight-bounded"):
+        del ESTIMATORS[_name]  # other tests cover what is theirs alone
+    for _estimator in ESTIMATORS.values():
+        _estimator.set_params(n_hidden=max(_estimator.n_hidden // 2, 1))
+        type(_estimator).__init__.__kwdefaults__["max_iter"] = 5
 
 # Those whose ``fit`` solves for the readout at once, in a single epoch.
 SOLVED_AT_ONCE = {"auto-echo-state"}

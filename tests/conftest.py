@@ -5,6 +5,8 @@ import sys
 import numpy as np
 import pytest
 
+from tests.common import PLAIN_PYTHON
+
 LOCAL = ("127.0.0.1", "0.0.0.0", "::1", "localhost", "")
 
 
@@ -21,6 +23,11 @@ def refuse_the_network(event, arguments):
 
 
 sys.addaudithook(refuse_the_network)
+
+
+def pytest_configure(config):
+    if PLAIN_PYTHON:  # compiled code does not warn of what NumPy's scalars warn of
+        config.addinivalue_line("filterwarnings", "ignore:.* encountered in:RuntimeWarning")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from sklearn.base import clone
 
 from skrecurrent import APRLRegressor
 from skrecurrent.datasets import make_mackey_glass
-from tests.common import make_rows
+from tests.common import make_rows, needs_compiled_code, sized
 from tests.reference import aprl as reference
 
 EPS = 0.5
@@ -285,10 +285,11 @@ def test_the_inverse_of_V_stays_positive_definite(kind, forgetting, update_order
         standardize=False,
         random_state=0,
     )
-    X, y = stream(kind, 100_000, rng)
+    n_rows = sized(100_000, 400)
+    X, y = stream(kind, n_rows, rng)
     bound = (8 + 3) / estimator.regularization
-    for k in range(0, len(X), 25_000):
-        estimator.partial_fit(X[k : k + 25_000], y[k : k + 25_000])
+    for quarter in np.split(np.arange(n_rows), 4):
+        estimator.partial_fit(X[quarter], y[quarter])
         for V_inv in full_inverses(estimator):
             assert np.linalg.eigvalsh(V_inv)[0] > 0
             assert np.trace(V_inv) <= bound * (1 + 1e-9)
@@ -307,6 +308,7 @@ def test_one_stored_copy_of_the_weights_may_be_changed_in_mid_stream():
     assert 0 < abs(estimator.weights_[2, 3] - 0.123) < 0.1
 
 
+@needs_compiled_code
 @pytest.mark.parametrize("noise, chosen", [(0.0, 1e-8), (1.0, 1e-1)])
 def test_fit_begins_with_more_regularization_on_noisy_rows(noise, chosen, rng):
     X, y = make_mackey_glass(300, random_state=0)
@@ -316,6 +318,7 @@ def test_fit_begins_with_more_regularization_on_noisy_rows(noise, chosen, rng):
     assert_array_equal(by_default.weights_, told.weights_)
 
 
+@needs_compiled_code
 def test_fit_without_known_last_targets_begins_with_little_regularization():
     X, y = make_mackey_glass(300, random_state=0)
     y[200:] = np.nan

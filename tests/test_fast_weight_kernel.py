@@ -7,7 +7,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skrecurrent._kernels import fast_weight, rtrl
-from tests.common import make_rows
+from tests.common import make_rows, needs_compiled_code, sized
 from tests.reference import fast_weight as reference
 
 
@@ -218,6 +218,7 @@ def test_where_a_sequence_is_cut_does_not_matter(case, length, monkeypatch):
     assert_same_gradient(got, expected, 1e-11)
 
 
+@needs_compiled_code
 def test_a_sequence_longer_than_a_piece_has_the_gradient_of_the_forward_pass():
     problem = make_problem(Case(13, 2, 1), lengths=(1000, 3))
     problem.W[:] *= 0.5
@@ -226,6 +227,7 @@ def test_a_sequence_longer_than_a_piece_has_the_gradient_of_the_forward_pass():
     assert_same_gradient(loss_gradient(fast_weight.gradient_reverse, problem), expected, 1e-12)
 
 
+@needs_compiled_code
 def test_memory_grows_with_the_root_of_the_length():
     resource = pytest.importorskip("resource")
 
@@ -245,7 +247,7 @@ def test_memory_grows_with_the_root_of_the_length():
 
 @pytest.mark.parametrize("case", [CASES[3], CASES[8]])
 def test_threads_do_not_change_a_bit(case):
-    problem = make_problem(case._replace(n_hidden=12))
+    problem = make_problem(case._replace(n_hidden=sized(12, 4)))
     one = loss_gradient(fast_weight.gradient_forward, problem)
     for n_threads in (2, 3, 50):
         other = loss_gradient(fast_weight.gradient_forward, problem, n_threads)
@@ -253,7 +255,7 @@ def test_threads_do_not_change_a_bit(case):
             assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("n_hidden", [1, 6, 15])
+@pytest.mark.parametrize("n_hidden", sized([1, 6, 15], [1, 4]))
 @pytest.mark.parametrize("case", [CASES[0], CASES[2], CASES[8]])
 def test_run_in_any_chunks_is_the_same_bitwise(case, n_hidden):
     whole = make_problem(case._replace(n_hidden=n_hidden))
@@ -343,7 +345,7 @@ def test_streaming_follows_the_equations(case, rule):
 
 
 @pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("n_hidden", [1, 6, 15])
+@pytest.mark.parametrize("n_hidden", sized([1, 6, 15], [1, 4]))
 @pytest.mark.parametrize("case", [CASES[0], CASES[2], CASES[8]])
 def test_learning_in_any_chunks_is_the_same_bitwise(case, n_hidden, rule):
     case = case._replace(n_hidden=n_hidden)
@@ -358,6 +360,7 @@ def test_learning_in_any_chunks_is_the_same_bitwise(case, n_hidden, rule):
             assert_array_equal(getattr(parts, name), getattr(whole, name))
 
 
+@needs_compiled_code
 def test_bits_do_not_depend_on_where_arrays_lie():
     """Fast floating point may round a loop otherwise where arrays are too close to vectorise."""
     rng, kept = np.random.default_rng(0), []
@@ -409,6 +412,7 @@ def test_good_weights_are_remembered():
     assert_array_equal(problem.W, remembered)
 
 
+@needs_compiled_code
 def test_one_compiled_version_serves_all():
     for case in CASES:
         problem = make_problem(case, lengths=(5,))

@@ -15,7 +15,7 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 import skrecurrent
-from tests.common import ESTIMATORS, assert_same, make_rows
+from tests.common import ESTIMATORS, assert_same, make_rows, needs_compiled_code, sized
 
 
 @pytest.fixture(params=ESTIMATORS, name="estimator")
@@ -40,7 +40,7 @@ def learn_and_checkpoint(path, X, y, chunk=5):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked to be killed quickly")
 def test_a_stream_killed_at_random_moments_goes_on_from_its_checkpoint(estimator, tmp_path):
     """Some 200 kills over all variants together."""
-    X, y = make_rows(2000, missing=0.1)
+    X, y = make_rows(sized(2000, 60), missing=0.1)
     whole = clone(estimator).partial_fit(X, y)
     path = tmp_path / "checkpoint"
     path.write_bytes(pickle.dumps((clone(estimator), 0)))
@@ -79,8 +79,8 @@ def test_child_processes_learn_the_same_bits(start_method):
 def digest_in_new_process(**environment):
     code = """
         import hashlib, warnings
-        from tests.common import ESTIMATORS, make_rows
-        X, y = make_rows(300)
+        from tests.common import ESTIMATORS, make_rows, sized
+        X, y = make_rows(sized(300, 60))
         for name, estimator in ESTIMATORS.items():
             weights = estimator.fit(X, y).partial_fit(X, y).weights_
             print(name, hashlib.sha256(weights.tobytes()).hexdigest())
@@ -159,12 +159,14 @@ def compiled_files(directory):
     return sorted(directory.rglob("*.nb[ci]"))
 
 
+@needs_compiled_code
 def test_no_permission_in_site_packages_means_the_users_cache_is_used(package_copy, tmp_path):
     (package_copy[0] / "_kernels" / "__pycache__").write_text("not a directory")
     assert use_a_kernel(package_copy) == []
     assert len(compiled_files(tmp_path / "home")) >= 2
 
 
+@needs_compiled_code
 def test_without_any_directory_for_compiled_code_there_is_one_message(package_copy, tmp_path):
     (package_copy[0] / "_kernels" / "__pycache__").write_text("not a directory")
     (tmp_path / "home").write_text("not a directory")
@@ -172,12 +174,14 @@ def test_without_any_directory_for_compiled_code_there_is_one_message(package_co
     assert "NUMBA_CACHE_DIR" in message
 
 
+@needs_compiled_code
 def test_a_full_disk_costs_one_message(package_copy):
     (message,) = use_a_kernel(package_copy, file_size=1000)
     assert "NUMBA_CACHE_DIR" in message
     assert use_a_kernel(package_copy) == []  # and nothing is left behind that harms
 
 
+@needs_compiled_code
 @pytest.mark.parametrize("damage", [b"", b"not a pickle"])
 def test_damaged_files_of_compiled_code_are_replaced(package_copy, damage):
     assert use_a_kernel(package_copy) == []
@@ -189,6 +193,7 @@ def test_damaged_files_of_compiled_code_are_replaced(package_copy, damage):
     assert [len(file.read_bytes()) for file in files] == [len(content) for content in good]
 
 
+@needs_compiled_code
 def test_other_options_of_compilation_do_not_find_old_code(package_copy):
     """They stand in another file than the kernels, the only ones whose edits Numba notices."""
     assert use_a_kernel(package_copy) == []

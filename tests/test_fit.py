@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_info
 from skrecurrent import RTRLRegressor, _base
 from skrecurrent._epochs import Epochs
 from skrecurrent.datasets import make_mackey_glass, make_narma, make_roessler
-from tests.common import ESTIMATORS, assert_same, make_rows
+from tests.common import ESTIMATORS, assert_same, make_rows, needs_compiled_code, sized
 
 
 @pytest.fixture(params=ESTIMATORS, name="estimator")
@@ -37,6 +37,7 @@ def half_mean_square(estimator, X, y, **kwargs):
 # Accuracy (the numbers in the documentation come from tests/benchmarks/accuracy.py)
 
 
+@needs_compiled_code
 @pytest.mark.parametrize(
     ("solver", "make", "bound"),
     [
@@ -59,6 +60,7 @@ def test_default_learns_the_standard_tasks(solver, make, bound):
     assert np.median(errors) <= bound
 
 
+@needs_compiled_code
 def test_training_hidden_rows_beats_the_echo_state_network_of_the_same_size():
     X, y = make_narma(1500, random_state=0)
     scores = {}
@@ -372,6 +374,7 @@ def test_ctrl_c_in_a_stream_keeps_count_of_what_was_learned(monkeypatch):
     assert_same(estimator, whole)
 
 
+@needs_compiled_code
 @pytest.mark.usefixtures("ctrl_c_is_heard")
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_ctrl_c_returns_quickly_with_the_best_weights(epoch):
@@ -418,6 +421,7 @@ def test_the_documented_memory_is_what_is_needed(solver):
         assert float(megabytes) == pytest.approx(needed / 1e6, rel=0.1)
 
 
+@needs_compiled_code
 @pytest.mark.parametrize("solver", ["sgd", "dekf", "auto"])
 def test_memory_needed_is_the_peak_of_what_is_allocated(solver):
     X, y = make_rows(30)
@@ -434,7 +438,9 @@ def test_threads_that_learn_at_once_leave_blas_as_they_found_it():
     X, y = make_rows(40)
     before = [(pool["filepath"], pool["num_threads"]) for pool in threadpool_info()]
     threads = [
-        threading.Thread(target=RTRLRegressor(50, random_state=k).partial_fit, args=(X, y))
+        threading.Thread(
+            target=RTRLRegressor(sized(50, 9), random_state=k).partial_fit, args=(X, y)
+        )
         for k in range(4)
     ]
     for thread in threads:

@@ -19,7 +19,14 @@ from scipy.sparse import csr_array
 from sklearn import clone
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
-from tests.common import ESTIMATORS, assert_same, assert_unchanged, make_rows, observable
+from tests.common import (
+    ESTIMATORS,
+    assert_same,
+    assert_unchanged,
+    make_rows,
+    needs_compiled_code,
+    observable,
+)
 
 CLASSES = {type(e).__name__: e for e in reversed(ESTIMATORS.values())}
 
@@ -331,6 +338,7 @@ def compiled_versions():
     return {kernel.py_func.__qualname__: len(kernel.signatures) for kernel in kernels}
 
 
+@needs_compiled_code
 @every_estimator
 def test_no_form_of_input_needs_another_compiled_version_of_a_kernel(name):
     """Otherwise a read-only array, as from joblib, would cost seconds of compilation."""

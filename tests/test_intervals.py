@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
 from skrecurrent._kernels import scaling
 from skrecurrent.datasets import load_elnino
-from tests.common import ESTIMATORS, assert_same, make_rows
+from tests.common import ESTIMATORS, assert_same, make_rows, needs_compiled_code
 
 RAW = {name: e for name, e in ESTIMATORS.items() if not e.standardize}
 
@@ -133,6 +133,7 @@ def test_otherwise_it_is_at_least_that_of_the_training_rows_beyond_the_washout(e
     assert (ratio < np.sqrt(3) + 1e-9).all()
 
 
+@needs_compiled_code
 @pytest.mark.parametrize("train_hidden", [True, False])
 def test_what_was_fitted_to_noise_does_not_count_as_known(train_hidden):
     """Errors of 150 training rows are too small by a tenth and more; new ones tell."""
@@ -198,6 +199,7 @@ def test_it_passes_through_pipelines():
 # What it is for
 
 
+@needs_compiled_code
 @pytest.mark.parametrize("Estimator", [RTRLRegressor, APRLRegressor, FastWeightRegressor])
 @pytest.mark.parametrize("fitted", [True, False])
 def test_nine_of_ten_values_are_in_an_interval_of_ninety_percent(Estimator, fitted):

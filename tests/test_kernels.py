@@ -12,6 +12,7 @@ import pytest
 
 from skrecurrent import _kernels
 from skrecurrent._kernels import scaling
+from tests.common import needs_compiled_code
 
 MODULES = [
     importlib.import_module(f"{_kernels.__name__}.{module.name}")
@@ -33,6 +34,7 @@ def test_tuples_of_different_kernels_have_different_names():
     assert len(names) == len(set(names))
 
 
+@needs_compiled_code
 def test_jitted_code_calls_jitted_code_of_its_own_file_only():
     """Numba's disk cache does not notice that a helper in another file was edited."""
     for module in MODULES:
@@ -41,6 +43,7 @@ def test_jitted_code_calls_jitted_code_of_its_own_file_only():
                 assert value.py_func.__module__ == module.__name__, (module.__name__, name)
 
 
+@needs_compiled_code
 def test_copies_of_the_vectorised_tanh_are_identical():
     """The one function that kernel files may share by copying."""
     copies = [
@@ -50,6 +53,7 @@ def test_copies_of_the_vectorised_tanh_are_identical():
     assert len(set(copies)) == 1
 
 
+@needs_compiled_code
 def test_only_kernels_call_parts_of_kernels():
     """Which are not compiled for Python."""
     statistics, values = scaling.new_statistics(1), np.zeros((1, 1))
@@ -58,6 +62,7 @@ def test_only_kernels_call_parts_of_kernels():
         scaling._scale(statistics, 0)
 
 
+@needs_compiled_code
 @pytest.mark.parametrize("name", ["RTRLRegressor", "APRLRegressor", "FastWeightRegressor"])
 def test_default_use_compiles_every_function_once(name):
     """Literal numbers, read-only arrays and the like would double seconds of compilation."""

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
-from tests.common import ESTIMATORS, assert_same, assert_unchanged, observable
+from tests.common import ESTIMATORS, assert_same, assert_unchanged, observable, sized
 
 # Derandomised, so that a run of the tests is reproducible; deadlines would fail on a busy machine.
 quickly = settings(
-    max_examples=12,
+    max_examples=sized(12, 2),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -29,7 +29,7 @@ def estimator_fixture(request):
 @st.composite
 def tasks(draw):
     """Rows, targets with gaps, contiguous ids, and a number of hidden units for them."""
-    n_rows = draw(st.integers(12, 60))
+    n_rows = draw(st.integers(12, sized(60, 25)))
     n_features, n_outputs = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     X = rng.normal(size=(n_rows, n_features))

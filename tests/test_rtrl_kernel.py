@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from skrecurrent import RTRLRegressor
 from skrecurrent._kernels import rtrl
-from tests.common import make_rows
+from tests.common import make_rows, needs_compiled_code, sized
 from tests.reference import rtrl as reference
 
 CASES = [
@@ -117,13 +117,13 @@ def random_case(rng):
 def test_every_block_length_gives_the_weights_of_plain_rtrl(length, monkeypatch):
     monkeypatch.setattr(rtrl, "block_length", lambda n: length)
     rng = np.random.default_rng(length)
-    for _ in range(6):
+    for _ in range(sized(6, 1)):
         estimator, X, Y, ids = random_case(rng)
         estimator = randomised(estimator, X, Y, rng)
         assert_learns_as_plain_rtrl(estimator, X, Y, ids)
 
 
-@pytest.mark.parametrize("n_hidden", [12, 40])
+@pytest.mark.parametrize("n_hidden", sized([12, 40], [12]))
 def test_larger_networks_agree_over_many_blocks(n_hidden):
     X, Y = make_rows(150, 2, 1)
     estimator = RTRLRegressor(
@@ -233,6 +233,7 @@ def test_echo_state_readout_is_recursive_least_squares():
     np.testing.assert_array_equal(estimator.weights_[1:], hidden_rows)
 
 
+@needs_compiled_code
 @pytest.mark.parametrize("n_hidden", [20, 70])
 def test_bits_do_not_depend_on_blas_threads(n_hidden):
     X, y = make_rows(120)
@@ -244,6 +245,7 @@ def test_bits_do_not_depend_on_blas_threads(n_hidden):
     np.testing.assert_array_equal(learned(2), learned(1))
 
 
+@needs_compiled_code
 def test_synchronous_order_cannot_multiply_inputs_of_the_same_row_but_hidden_first_can(rng):
     X = rng.uniform(-1, 1, size=(1500, 2))
     y = X[:, 0] * X[:, 1]
@@ -259,7 +261,7 @@ def test_synchronous_order_cannot_multiply_inputs_of_the_same_row_but_hidden_fir
 
 @pytest.mark.parametrize("series", ["sine", "sensor gone flat", "noise"])
 def test_covariances_stay_symmetric_and_positive_definite(series, rng):
-    steps = np.arange(60_000)
+    steps = np.arange(sized(60_000, 500))
     X = {
         "sine": np.sin(steps / 7),
         "sensor gone flat": np.sin(steps / 7) * np.exp(-steps / 500),

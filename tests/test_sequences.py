@@ -11,7 +11,14 @@ from sklearn.base import clone
 from skrecurrent import RTRLRegressor
 from skrecurrent._kernels import scaling
 from skrecurrent.datasets import make_mackey_glass
-from tests.common import ESTIMATORS, assert_same, assert_unchanged, make_rows, observable
+from tests.common import (
+    ESTIMATORS,
+    assert_same,
+    assert_unchanged,
+    make_rows,
+    needs_compiled_code,
+    observable,
+)
 
 
 @pytest.fixture(params=ESTIMATORS, name="estimator")
@@ -145,6 +152,7 @@ def test_advance_honours_sequence_ids(estimator):
     assert_same(estimator, other)
 
 
+@needs_compiled_code
 def test_missing_targets_cost_little(rng):
     """With half of the targets missing a net still learns a series with memory."""
     X, y = make_mackey_glass(1500, random_state=0)
@@ -233,6 +241,7 @@ def test_forecast_closes_the_loop(estimator, n_outputs):
     assert estimator.forecast(2, X[60:61].astype(np.float32)).dtype == np.float32
 
 
+@needs_compiled_code
 def test_forecast_of_a_learned_series_follows_it():
     X, y = make_mackey_glass(2100, random_state=1)
     estimator = RTRLRegressor(max_iter=20, random_state=0).fit(X[:2000], y[:2000])

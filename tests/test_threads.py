@@ -10,7 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
-from tests.common import ESTIMATORS, assert_same, make_rows
+from tests.common import ESTIMATORS, assert_same, make_rows, needs_compiled_code, sized
 
 
 @pytest.fixture(params=ESTIMATORS, name="estimator")
@@ -19,7 +19,7 @@ def estimator_fixture(request):
 
 
 def test_eight_threads_predict_while_another_estimator_learns(estimator):
-    X, y = make_rows(600)
+    X, y = make_rows(sized(600, 60))
     fitted = clone(estimator).partial_fit(X, y)
     expected, own = fitted.predict(X), clone(estimator)
     with ThreadPoolExecutor(9) as pool:
@@ -65,6 +65,7 @@ def test_an_estimator_is_free_again_after_an_error(estimator):
     estimator.partial_fit(X, y)
 
 
+@needs_compiled_code
 @pytest.mark.parametrize("how", ["_learn", "_run"])
 def test_kernels_run_without_the_interpreter_lock(estimator, how):
     """While one thread is in a kernel this one goes on; held back, it would wait for the end."""
