@@ -7,7 +7,7 @@
 Cosmic Ray changes one spot of a module: another operator, another number, a negated condition, a
 loop that is not run. Of all these mutants a random sample with a fixed seed is tested, kernels as
 plain Python, in a copy of the checkout, by some of the tests below. A mutant that none of
-them notices has survived and is printed, to be read: see docs/mutation.md. Left out are changes
+them notices has survived and is printed, to be read: see docs/checks.md. Left out are changes
 that cannot be noticed, of the decorators of kernels, which do nothing here, and changes that cannot
 be missed, to bitwise operators, which numbers with a fraction refuse.
 """
