@@ -76,7 +76,7 @@ TESTS = {
     ],
 }
 
-SECONDS = 20  # of tests for each mutant
+SECONDS = 15  # of tests for each mutant
 PATIENCE = 4  # a run that takes so many times as long has noticed something
 FEWEST = 25  # mutants of a module in the sample
 
@@ -280,32 +280,41 @@ def main():
     parser.add_argument("--size", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, nargs="*", help="numbers of mutants of the sample")
+    parser.add_argument("--results", type=Path, help="file that keeps them: known ones are skipped")
     arguments = parser.parse_args()
     say = partial(print, flush=True)
     os.environ["OPENBLAS_NUM_THREADS"], os.environ["MPLBACKEND"] = "1", "agg"
     for name in HEAVY:
         importlib.import_module(name)
     counts, drawn = sample(arguments.size, arguments.seed)
-    numbers = range(len(drawn)) if arguments.only is None else arguments.only
-    survived = {}
+    survived = {}  # by number, as text
+    if arguments.results and arguments.results.exists():
+        survived = json.loads(arguments.results.read_text())
+    numbers = arguments.only or [k for k in range(len(drawn)) if str(k) not in survived]
+    selected = set()
     with tempfile.TemporaryDirectory() as directory:
         directory = Path(directory)
         copy_checkout(directory)
         for number in numbers:
             path = drawn[number][0]
-            if path not in survived:
-                survived[path] = []
+            if path not in selected:
+                selected.add(path)
                 survives(directory, path, np.inf)  # selects the tests
                 if not survives(directory, path, np.inf):
                     sys.exit(f"Tests of {path} fail:\n{(directory / 'log').read_text()}")
                 sys.dont_write_bytecode = True  # a mutant may look as old and long as the last
             outcome, diff = try_mutant(directory, drawn[number])
-            survived[path].append(outcome)
+            survived[str(number)] = outcome
+            if arguments.results:
+                arguments.results.write_text(json.dumps(survived))
             verdict = "SURVIVED" if outcome else "killed"
             say(f"{number} {path} {drawn[number][1].__name__}: {verdict}")
             if outcome:
                 say(*("    " + line for line in diff), sep="\n")
-    print_table(counts, survived)
+    of_modules = {path: [] for path in TESTS}
+    for number, outcome in survived.items():
+        of_modules[drawn[int(number)][0]].append(outcome)
+    print_table(counts, {path: outcomes for path, outcomes in of_modules.items() if outcomes})
 
 
 if __name__ == "__main__":

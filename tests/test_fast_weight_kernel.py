@@ -50,7 +50,10 @@ class Problem(NamedTuple):
     starts: np.ndarray
 
 
-def make_problem(case, lengths=sized((17, 1, 8, 30), (9, 1, 4)), missing=0.3, seed=0):
+LENGTHS = sized((17, 1, 8, 30), (9, 1, 4))
+
+
+def make_problem(case, lengths=LENGTHS, missing=0.3, seed=0):
     """A random network, none of whose gains is one, and random sequences of these lengths."""
     rng = np.random.default_rng(seed)
     n = case.n_outputs + case.n_hidden
