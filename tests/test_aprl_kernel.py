@@ -21,6 +21,7 @@ CASES = [
     (4, 10, 2, 1, 1.0, 0.5),
     (5, 9, 2, 3, 0.3, None),
     (6, 16, 1, 2, 1.0, None),
+    (7, 1, 5, 1, 0.8, None),  # more features than units
 ]
 
 every_case = pytest.mark.parametrize("case", CASES)

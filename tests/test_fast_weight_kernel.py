@@ -35,6 +35,7 @@ CASES = [
     Case(3, 2, 2, "logistic", bound=2.0, predicts_potential=False, logit=np.inf),
     Case(4, 3, 1, "logistic", g=1, h=3, bound=1.5, bias_is_fast=True),
     Case(3, 2, 1, g=0, h=0),
+    Case(1, 5, 1),  # more features than units
 ]
 
 SOLVERS = {"sgd": fast_weight.SGD, "adam": fast_weight.ADAM}

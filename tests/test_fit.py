@@ -285,6 +285,17 @@ def test_large_predictions_of_assigned_weights_are_no_explosion():
     assert np.abs(estimator.predict(X)).max() < 100
 
 
+def test_the_first_target_says_what_is_large(estimator):
+    """Predictions that follow it into its units have not exploded, though later targets are small."""
+    X, y = make_rows(30)
+    y[0] = 1e6
+    estimator.set_params(standardize=False).partial_fit(X[:1], [np.nan])
+    estimator.weights_ = estimator.weights_ + 1e-3  # so that the first prediction is not 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.partial_fit(X, y)
+
+
 def test_raw_units_may_be_large_when_training_continues():
     X, y = make_rows(100)
     estimator = RTRLRegressor(4, standardize=False, random_state=0).fit(X, y * 1e4)

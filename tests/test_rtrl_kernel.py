@@ -19,6 +19,7 @@ CASES = [
     (4, 6, 2, 1, 1.0, 0.5, True),
     (5, 9, 2, 2, 1.0, None, False),
     (6, 5, 1, 3, 0.5, 0.8, False),
+    (7, 1, 5, 1, 1.0, None, True),  # more features than units
 ]
 
 
