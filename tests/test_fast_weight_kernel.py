@@ -388,11 +388,12 @@ def test_rows_without_targets_only_advance():
     assert_array_equal(problem.state, frozen.state)
 
 
+@pytest.mark.parametrize("n_rows", [59, 60])  # rows fill two slots in turn
 @pytest.mark.parametrize("solver", ["sgd", "adam"])
-def test_explosion_returns_to_good_weights_at_rest(solver):
-    problem = make_problem(CASES[1], lengths=(60,), missing=0.0)
+def test_explosion_returns_to_good_weights_at_rest(solver, n_rows):
+    problem = make_problem(CASES[1], lengths=(n_rows,), missing=0.0)
     W, gains = problem.W.copy(), problem.gains.copy()
-    learner = make_learner(problem, solver, 1e6, np.inf, 60, True)
+    learner = make_learner(problem, solver, 1e6, np.inf, n_rows, True)
     assert learn(problem, learner) == 1
     assert_array_equal(problem.W, W)
     assert_array_equal(problem.gains, gains)
