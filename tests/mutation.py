@@ -174,6 +174,9 @@ class Selection:
     def pytest_runtest_protocol(self, item):
         if not self.known and sum(self.seconds.values()) > SECONDS:
             item.session.shouldstop = "enough"
+
+    def pytest_sessionfinish(self):
+        if not self.known:
             self.file.write_text(json.dumps(self.seconds))
 
 
