@@ -93,6 +93,14 @@ def test_young_statistics_bound_what_predict_sees(estimator):
     assert abs(estimator.predict([[1e12]])[0]) < 1e3
 
 
+def test_young_statistics_bound_by_the_root_of_their_number():
+    statistics, seen = scaling.new_statistics(1, 0.5), np.arange(4.0)[:, None]
+    scaling.absorb(statistics, seen, np.inf, np.empty_like(seen))
+    far = np.array([[1e9], [-1e9]])
+    scaling.standardize(statistics, far.copy(), True, far)
+    assert_array_equal(far, [[1.0], [-1.0]])  # two standard deviations, each of them 0.5
+
+
 def test_constant_columns_have_scale_one(estimator):
     X, y = make_rows(80)
     X[:, 1] = 0.1 + 0.2  # a mean that rounding cannot hit exactly
