@@ -101,6 +101,17 @@ def test_young_statistics_bound_by_the_root_of_their_number():
     assert_array_equal(far, [[1.0], [-1.0]])  # two standard deviations, each of them 0.5
 
 
+def test_restoring_undoes_standardising(rng):
+    values = 3 + rng.normal(size=(20, 2))
+    statistics, scaled = scaling.new_statistics(2, 0.25, centre=0.5), np.empty_like(values)
+    scaling.absorb(statistics, values, np.inf, scaled)
+    scaling.standardize(statistics, values, False, scaled)
+    assert_allclose(scaled.mean(axis=0), 0.5, rtol=1e-12)
+    assert_allclose(scaled.std(axis=0), 0.25, rtol=1e-12)
+    scaling.restore(statistics, scaled)
+    assert_allclose(scaled, values, rtol=1e-12)
+
+
 def test_constant_columns_have_scale_one(estimator):
     X, y = make_rows(80)
     X[:, 1] = 0.1 + 0.2  # a mean that rounding cannot hit exactly
