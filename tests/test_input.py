@@ -671,7 +671,9 @@ def test_named_columns_are_missed_in_arrays(name):
 
 @every_estimator
 @pytest.mark.parametrize(
-    ("n_rows", "known"), [(37, 20), (37, 0), (1, 1)], ids=["none in the tail", "none", "one row"]
+    ("n_rows", "known"),
+    [(37, 20), (37, 27), (37, 0), (1, 1)],
+    ids=["none in the tail", "one in the tail", "none", "one row"],
 )
 def test_early_stopping_needs_a_known_target_among_the_rows_held_out(name, n_rows, known):
     y = PAST_Y[:n_rows].copy()

@@ -237,6 +237,7 @@ def test_forecast_closes_the_loop(estimator, n_outputs):
         inputs = np.reshape(expected[-1], (1, n_outputs))
     forecast = estimator.forecast(15, X[60:63])
     assert forecast.shape == ((15,) if n_outputs == 1 else (15, 2))
+    assert_array_equal(estimator.forecast(1, X[60:63]), forecast[:1])
     assert_allclose(forecast, np.array(expected), rtol=0, atol=1e-9)
     assert estimator.forecast(2, X[60:61].astype(np.float32)).dtype == np.float32
 
