@@ -286,7 +286,7 @@ def test_large_predictions_of_assigned_weights_are_no_explosion():
 
 
 def test_the_first_target_says_what_is_large(estimator):
-    """Predictions that follow it into its units have not exploded, though later targets are small."""
+    """Predictions that follow it have not exploded, though later targets are small."""
     X, y = make_rows(30)
     y[0] = 1e6
     estimator.set_params(standardize=False).partial_fit(X[:1], [np.nan])
