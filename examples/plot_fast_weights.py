@@ -83,7 +83,7 @@ for task, (make, params, n_hidden) in TASKS.items():
 #
 # What happens inside a sequence? Here are the weights from the eight key inputs to the output unit,
 # while the network of the first task goes through one sequence. A weight leaves its initial value
-# in the row in which its key is shown, upwards or downwards by the value shown with it, and stays
+# in the row in which its key is shown, up or down by about the value shown with it, and stays
 # there until it is asked for.
 
 model = fitted["recall, one-hot keys", "fast weights"]
