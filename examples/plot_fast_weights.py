@@ -106,6 +106,8 @@ print("change of the keys' weights  ", *(f"{change:6.2f}" for change in stored))
 
 try:
     import matplotlib.pyplot as plt
+
+    from skrecurrent.inspection import FastWeightsDisplay
 except ImportError:
     print("(Install matplotlib to see the weights drawn.)")
 else:
@@ -114,16 +116,10 @@ else:
         lines.plot(weights_of_keys[:, key], color="C3" if shown[key] > 0 else "C0")
     lines.axvline(8, color="k", lw=0.8, ls=":")
     lines.set(
-        xlabel="row",
-        ylabel="weight from a key to the output",
+        xlabel="Row",
+        ylabel="Weight from a key to the output",
         title="Shown with 1 (red) or -1 (blue); asked for after row 8",
     )
-    changes = (np.array(history) - history[0]).T
-    image = picture.imshow(
-        changes, aspect="auto", cmap="RdBu_r", vmin=-abs(changes).max(), vmax=abs(changes).max()
-    )
-    names = [*(f"unit {k}" for k in range(n)), *(f"key {k}" for k in range(8)), "value", "flag"]
-    picture.set_yticks(range(len(names) + 1), [*names, "bias"], fontsize=8)
-    picture.set(xlabel="row", title="Change of all weights of the output unit")
-    fig.colorbar(image, ax=picture)
+    FastWeightsDisplay.from_estimator(model.reset_state(), X, ax=picture)
+    picture.set_title("All weights of the output unit; inputs 0 to 7 are the keys")
     plt.show()
