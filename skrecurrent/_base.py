@@ -112,6 +112,13 @@ class BaseRecurrentRegressor(
         "random_state": ["random_state"],
     }
 
+    # Where the HTML representation leads to; the address is that of pyproject.toml.
+    _doc_link_module = "skrecurrent"
+    _doc_link_template = (
+        "https://skrecurrent.readthedocs.io/en/stable/"
+        "generated/{estimator_module}.{estimator_name}.html"
+    )
+
     _learned = ("_weights",)
 
     # What a standard deviation of a target is in the units of the network, if it standardises.

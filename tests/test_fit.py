@@ -1,5 +1,6 @@
 """Training by epochs: which weights are kept, when it stops, and what cannot go wrong."""
 
+import inspect
 import os
 import pickle
 import signal
@@ -413,10 +414,9 @@ def test_memory_does_not_grow_with_the_stream(estimator):
 
 @pytest.mark.parametrize("solver", ["sgd", "dekf", "auto", "lm"])
 def test_the_documented_memory_is_what_is_needed(solver):
-    [sizes] = [line for line in RTRLRegressor.__doc__.splitlines() if "  n_hidden  " in line]
-    [row] = [
-        line for line in RTRLRegressor.__doc__.splitlines() if line.startswith(f"    {solver} ")
-    ]
+    lines = inspect.getdoc(RTRLRegressor).splitlines()
+    [sizes] = [line for line in lines if line.startswith("n_hidden  ")]
+    [row] = [line for line in lines if line.startswith(f"{solver}  ")]
     for n_hidden, megabytes in zip(sizes.split()[1:], row.split()[1:]):
         needed = RTRLRegressor(int(n_hidden), solver=solver)._memory_needed(1, 1)
         assert float(megabytes) == pytest.approx(needed / 1e6, rel=0.1)
