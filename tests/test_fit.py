@@ -190,7 +190,11 @@ def test_the_same_seed_gives_the_same_bits(estimator):
 def test_epochs_do_not_depend_on_how_they_are_cut_for_ctrl_c(estimator, monkeypatch):
     X, y = make_rows(100)
     whole = clone(estimator).fit(X, y)
-    monkeypatch.setattr(_base, "_pieces", lambda n: [slice(k, k + 7) for k in range(0, n, 7)])
+
+    def sevens(*tables):
+        return [[table[k : k + 7] for table in tables] for k in range(0, len(tables[0]), 7)]
+
+    monkeypatch.setattr(_base, "_pieces", sevens)
     assert_same(estimator.fit(X, y), whole)
 
 

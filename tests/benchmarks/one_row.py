@@ -20,7 +20,7 @@ def contestants(estimator):
     """The stream through the public methods, and the kernels alone on the same rows."""
     X, y = make_narma(2 * N_ROWS, random_state=0)
     estimator.partial_fit(X[:N_ROWS], y[:N_ROWS])
-    scaled, targets = estimator._to_network_units(X[N_ROWS:], y[N_ROWS:, None])
+    rows, targets = X[N_ROWS:], y[N_ROWS:, None]
     starts, out = np.zeros(N_ROWS, np.bool_), np.empty_like(targets)
 
     def one_by_one():
@@ -29,8 +29,8 @@ def contestants(estimator):
             estimator.partial_fit(X[k : k + 1], y[k : k + 1])
 
     def kernels():
-        estimator._run(scaled, starts, estimator._state.copy())
-        estimator._learn(scaled, targets, starts, out)
+        estimator._run(rows, starts, estimator._state.copy(), estimator._statistics)
+        estimator._learn(rows, targets, starts, out, estimator._statistics, estimator._noise)
 
     return one_by_one, kernels
 
