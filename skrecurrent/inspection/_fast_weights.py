@@ -224,7 +224,7 @@ def _fast_weights_after_rows(estimator, X, sequence_id):
     state, weights = estimator._state.copy(), estimator.weights_
     fast_weights = np.empty((len(rows), *weights.shape))
     for k in range(len(rows)):
-        estimator._predict_rows(rows[k : k + 1], starts[k : k + 1], state)
+        estimator._run(rows[k : k + 1], starts[k : k + 1], state, estimator._statistics)
         fast_weights[k] = weights + state[len(weights) :].reshape(weights.shape)
     return fast_weights
 
