@@ -389,7 +389,8 @@ class BaseRecurrentRegressor(
         self._last_id = _NO_ID
         self._statistics = scaling.AS_GIVEN
         unit = self._target_unit if self.standardize else 1.0
-        self._noise = scaling.new_noise(np.ones(n_outputs), np.full(n_outputs, unit**2))
+        one = np.ones(n_outputs)
+        self._noise = scaling.new_noise(one, unit**2 * one, 0 * one)
         if self.standardize:
             self._statistics = self._new_statistics(n_features, n_outputs)
 
@@ -428,9 +429,10 @@ class BaseRecurrentRegressor(
             Only with ``return_std=True``: the standard deviation of errors in predicting one row,
             as seen lately. After ``fit`` it is that over the held-out rows, or over the training
             rows and corrected for what was fitted to them; ``partial_fit`` follows the errors of
-            its rows, each predicted before it is learned. The same for all rows of a call: it does
-            not grow with the distance from the last learned one. Before any target is known it is
-            1, and while few are known that of the targets still counts.
+            its rows, each predicted before it is learned, and is larger while it knows few of them
+            (a stream weighs them so that it knows 39 at most). The same for all rows of a call: it
+            does not grow with the distance from the last learned one. Before any target is known it
+            is 1, and while few are known that of the targets still counts.
 
         Raises
         ------
@@ -472,7 +474,7 @@ class BaseRecurrentRegressor(
 
     def _deviations(self):
         """Standard deviation of each output's errors as seen lately, in the user's units."""
-        deviations = np.sqrt(self._noise[scaling.VARIANCE])
+        deviations = scaling.deviations(self._noise)
         scaling.restore_deviations(self._statistics[1], deviations)
         return deviations
 

@@ -23,8 +23,9 @@ LARGEST = 1e100
 # learned on one scale should not see that scale drift for ever.
 FREEZE_AFTER = 1000.0
 
-# The noise of predictions, another such array: known errors so far, and their running variance.
-N_ERRORS, VARIANCE = range(2)
+# The noise of predictions, another such array: known errors so far, their running variance, and the
+# sum of their squared weights in it, which is 1 / n for n errors that weigh the same.
+N_ERRORS, VARIANCE, WEIGHTS = range(3)
 
 # The rate at which that variance follows the errors, once it has seen 1 / _RATE of them. Of .01 to
 # .1 the one with which intervals of 90 % held closest to that, on seven series and all estimators:
@@ -49,14 +50,23 @@ def new_statistics(n_columns, unit=1.0, *, centre=0.0, limit=np.inf, keeps_binar
     return statistics
 
 
-def new_noise(n_errors, variance):
-    """The variance of errors, as of so many of them, for each column."""
-    return np.array([n_errors, variance], dtype=np.float64)
+def new_noise(n_errors, variance, weights):
+    """The variance of errors, as of so many of them with such weights, for each column."""
+    return np.array([n_errors, variance, weights], dtype=np.float64)
+
+
+def deviations(noise):
+    """Standard deviations of errors to come.
+
+    In units of a variance that is itself known from n errors only, an error is Student's t, the
+    variance of which is 1 + 2/n to first order.
+    """
+    return np.sqrt(noise[VARIANCE] * (1 + 2 * noise[WEIGHTS]))
 
 
 # Statistics of X and of y that leave both as they are, and no noise to follow.
 AS_GIVEN = new_statistics(0), new_statistics(0)
-NO_NOISE = new_noise(np.zeros(0), np.zeros(0))
+NO_NOISE = new_noise([], [], [])
 
 
 @part(fastmath=False)
@@ -75,6 +85,7 @@ def track(noise, targets, predictions):
                 noise[N_ERRORS, c] += 1.0
                 rate = max(1.0 / noise[N_ERRORS, c], _RATE)
                 noise[VARIANCE, c] += rate * (error * error - noise[VARIANCE, c])
+                noise[WEIGHTS, c] += rate * rate - rate * (2.0 - rate) * noise[WEIGHTS, c]
         known += some
     return known
 
