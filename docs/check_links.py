@@ -1,13 +1,20 @@
 """Whether every link inside the built site leads to a page, an image or a place in a page.
 
 `python docs/check_links.py docs/_build/html` lists those that do not, and then fails. Sphinx checks
-what is written in pages; this also sees raw HTML, the theme and the gallery.
+what is written in pages; this also sees raw HTML, the theme and the gallery. The links of the
+estimators' HTML representations, which lead to the published site, must have their pages, too.
 """
 
 import sys
+import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+import skrecurrent
+
+PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+ESTIMATORS = (skrecurrent.APRLRegressor, skrecurrent.FastWeightRegressor, skrecurrent.RTRLRegressor)
 
 
 class Page(HTMLParser):
@@ -43,7 +50,15 @@ def broken_links(site):
                 yield f"{path.relative_to(site.resolve())}: no such place: {link}"
 
 
+def missing_pages(site):
+    published_at = tomllib.loads(PROJECT.read_text())["project"]["urls"]["Documentation"]
+    for link in (estimator()._get_doc_link() for estimator in ESTIMATORS):
+        if not link.startswith(published_at) or not (site / link[len(published_at) :]).exists():
+            yield f"an estimator's representation: no such page: {link}"
+
+
 if __name__ == "__main__":
-    broken = list(broken_links(Path(sys.argv[1])))
+    site = Path(sys.argv[1])
+    broken = [*broken_links(site), *missing_pages(site)]
     print("\n".join(broken) or "All links inside the site lead somewhere.")
     sys.exit(bool(broken))

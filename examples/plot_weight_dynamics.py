@@ -127,20 +127,21 @@ for target in ("y", "z"):
 # What appears, and what does not. (With target y the runs are so sensitive that rounding, which
 # depends on the machine, changes single curves after some epochs; the counts hardly change.)
 #
-# - **Target y.** The first observation appears with every seed: APRL is best after 3 to 15 epochs
-#   (in the paper after 15). Then its error does not merely rise but swings wildly, to many times
-#   the error of predicting the mean. The second does not appear: with no seed does RTRL improve
-#   continuously. The third appears up to APRL's smallest error, its output weights being about ten
-#   times as fast; afterwards it turns into its opposite, and the internal weights run away.
-# - **Target z.** The second observation appears with four seeds of five, and nearly with the fifth.
-#   So does the third with all seeds, before and after the smallest error. The first appears with
-#   one seed only; with the others APRL's error still falls in the last epoch.
+# - **Target y.** The first observation appears with every seed: APRL is best after a few epochs (in
+#   the paper after 15). Then its error does not merely rise but swings wildly, with some seeds to
+#   many times the error of predicting the mean. The second does not appear: with no seed does RTRL
+#   improve continuously. The third appears up to APRL's smallest error, its output weights being
+#   ten to thirty times as fast; over all epochs it turns into its opposite with most seeds: the
+#   internal weights run away.
+# - **Target z.** The second observation appears, and the third with all seeds, before and after the
+#   smallest error. The first appears with a minority of the seeds; with the others APRL's error
+#   still falls in the last epoch.
 #
 # So each observation is real in some setting, and neither setting shows all three. RTRL's output
-# weights are faster, too, six to thirteen times. For APRL and target z the ratio is larger by
-# orders of magnitude, and the lemma of the paper tells why: all internal changes are proportional
-# to the weights from the output to the hidden units, which change by one common factor. Where it
-# goes to zero, internal learning stops by itself:
+# weights are faster, too, four to seventeen times. For APRL and target z the ratio is larger, up to
+# a million times, and the lemma of the paper tells why: all internal changes are proportional to
+# the weights from the output to the hidden units, which change by one common factor. Where it goes
+# to zero, internal learning stops by itself:
 
 X, y = roessler_operator("z", seed=0)
 model = learners(9, seed=0)["APRL"]

@@ -377,17 +377,19 @@ class APRLRegressor(BaseRecurrentRegressor):
     def _weights_replaced(self):
         aprl.trust(self._memory[1], self._weights)
 
-    def _learn(self, X, Y, starts, out):
-        rest = (*self._memory, self._weights, self._state, X, Y, starts, out)
+    def _learn(self, X, Y, starts, out, statistics, noise):
+        learn = aprl.learn_batch if self._batch_rows else aprl.learn
+        parts = self._net, self._rule, *self._memory, self._weights, self._state
+        learner = self._bundle(learn, *parts, *statistics, noise)
         if not self._batch_rows:
-            return aprl.learn(self._net, self._rule, *rest)
-        eta, regularization = self._rule.eta, self._rule.regularization
+            return learn(learner, X, Y, starts, out)
         with one_blas_thread:
-            return aprl.learn_batch(self._net, eta, regularization, *rest, self._batch_rows)
+            return learn(learner, X, Y, starts, out, self._batch_rows)
 
-    def _run(self, X, starts, state):
+    def _run(self, X, starts, state, statistics):
         out = np.empty((len(X), self._net.n_outputs))
-        aprl.run(self._net, self._weights, state, X, starts, out)
+        network = self._bundle(aprl.run, self._net, self._weights, *statistics)
+        aprl.run(network, state, X, starts, out)
         return out
 
     def _findings(self, epochs):

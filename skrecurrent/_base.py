@@ -12,12 +12,14 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
     until the next ``fit``; what learning changes goes into ``_memory``. Returns the rest state, an
     array of zeros: states are measured from rest. Its first n entries are `state_`; an estimator
     that predicts with more than one copy of the network adds theirs.
-``_learn(X, Y, starts, out)``
+``_learn(X, Y, starts, out, statistics, noise)``
     learn rows one after another, changing ``_weights``, ``_state`` and the learning rule's own
     memory in place; a row with ``starts[k]`` begins a new sequence. Cutting a call in two must not
-    change a bit. Fills ``out`` with what ``_run`` would have predicted for each row before it was
-    learned, NaN where learning exploded. Returns how often it did and was set back.
-``_run(X, starts, state)``
+    change a bit. Rows enter the ``statistics`` of X and of y first. Fills ``out`` with what the
+    network predicted for each row before it was learned, in its own units, NaN where learning
+    exploded, and lets the errors enter the ``noise``. Returns how often learning exploded and was
+    set back, and the number of rows with a target.
+``_run(X, starts, state, statistics)``
     predictions of the frozen network; moves ``state`` in place and nothing else.
 ``_forget()``
     what the learning rule remembers of earlier rows of the sequence becomes zero.
@@ -32,8 +34,9 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
 ``_findings(epochs)``
     attributes, by name, that say more about the weights that ``fit`` keeps than the base does.
 
-Hooks see float64, C-contiguous, writeable arrays in the units in which the network works. Y is
-two-dimensional, with NaN where there is no target.
+Hooks see float64, C-contiguous, writeable arrays, in the units in which the network works unless
+they are given statistics by which these follow from the user's. Y is two-dimensional, with NaN
+where there is no target.
 """
 
 import copy
@@ -61,9 +64,13 @@ from sklearn.utils.validation import (
 from skrecurrent import _machine
 from skrecurrent._epochs import Epochs, r2_of_known
 from skrecurrent._kernels import scaling
+from skrecurrent._kernels._bundle import bundle
 from skrecurrent._threads import one_at_a_time, one_blas_thread
 
 _FLOAT64 = np.dtype(np.float64)
+
+# What the sequence starts of a single row can be; made once, for rows that come one by one.
+_CONTINUES, _BEGINS = np.zeros(1, np.bool_), np.ones(1, np.bool_)
 
 _X_CHECKS = {"dtype": [np.float64, np.float32], "order": "C"}
 _Y_CHECKS = {
@@ -104,6 +111,13 @@ class BaseRecurrentRegressor(
         "verbose": ["verbose"],
         "random_state": ["random_state"],
     }
+
+    # Where the HTML representation leads to; the address is that of pyproject.toml.
+    _doc_link_module = "skrecurrent"
+    _doc_link_template = (
+        "https://skrecurrent.readthedocs.io/en/stable/"
+        "generated/{estimator_module}.{estimator_name}.html"
+    )
 
     _learned = ("_weights",)
 
@@ -213,8 +227,7 @@ class BaseRecurrentRegressor(
             context = self._init_callback_context(max_subtasks=self.max_iter)
             context.call_on_fit_task_begin(estimator=self, X=X, y=y)
             self._create(given, continues)
-            if self._statistics is not None:
-                self._freeze_statistics(given.rows[:split], given.targets[:split])
+            self._freeze_statistics(given.rows[:split], given.targets[:split])
         self._last_id = _NO_ID if given.ids is None else given.ids[-1]
         self._train(Epochs(self, given, split, context, (X, y)))
         context.call_on_fit_task_end(
@@ -291,17 +304,18 @@ class BaseRecurrentRegressor(
         >>> bool(abs(model.predict(X[200:])[0] - np.sin(201 / 3)) < 0.05)
         True
         """
-        if sequence_id is None and self._is_plain(X) and self._is_plain_target(X, y):
-            rows, targets, ids = X, y.reshape(len(y), -1), None
-            starts = self._continuing(len(X))
+        targets = None
+        if sequence_id is None and self._is_plain(X):
+            targets = self._plain_targets(X, y)
+        if targets is not None:
+            rows, starts, ids = X, self._continuing(len(X)), None
         else:
             rows, targets, starts, ids = self._prepare_stream(X, y, sequence_id)
         explosions = 0
-        for p in _pieces(len(rows)):
-            explosions += self._learn_piece(rows[p], targets[p], starts[p])
-            self.t_ += scaling.known_rows(targets[p])
+        for *piece, names in _pieces(rows, targets, starts, starts if ids is None else ids):
+            explosions += self._learn_piece(*piece)
             if ids is not None:
-                self._last_id = ids[p][-1]
+                self._last_id = names[-1]
         if explosions:
             warnings.warn(
                 f"Learning exploded {explosions} time(s) in this chunk and was set back to the "
@@ -329,19 +343,16 @@ class BaseRecurrentRegressor(
 
     def _learn_piece(self, rows, targets, starts):
         """Learn rows given in the user's units; returns the number of explosions."""
-        X, Y = rows, targets
-        if self._statistics is not None:
-            X, Y = np.empty_like(rows), np.empty_like(targets)
-            scaling.absorb(self._statistics[0], rows, scaling.FREEZE_AFTER, X)
-            scaling.absorb(self._statistics[1], targets, scaling.FREEZE_AFTER, Y)
-        predictions = np.empty_like(Y)
-        explosions = self._learn(X, Y, starts, predictions)
-        scaling.track(self._noise, Y, predictions)
+        units = self._statistics, self._noise
+        explosions, known = self._learn(rows, targets, starts, np.empty_like(targets), *units)
+        self.t_ += known
         return explosions
 
     def _learn_in_pieces(self, X, Y, starts, **how):
-        out = np.empty_like(Y)
-        return sum(self._learn(X[p], Y[p], starts[p], out[p], **how) for p in _pieces(len(X)))
+        """Learn rows given in the network's units; returns the number of explosions."""
+        units = scaling.AS_GIVEN, scaling.NO_NOISE
+        pieces = _pieces(X, Y, starts, np.empty_like(Y))
+        return sum(self._learn(*piece, *units, **how)[0] for piece in pieces)
 
     def _check_size(self, given, continues=False):
         """Whether the network fits in memory and, if it continues, has the weights it had."""
@@ -362,6 +373,7 @@ class BaseRecurrentRegressor(
 
     def _create(self, given, continues=False):
         """A network at rest whose learning rule has no memory; new unless training continues."""
+        self._bundles = {}
         n_features, n_outputs = given.rows.shape[1], given.targets.shape[1]
         self._target_ndim = given.target_ndim
         self._stateful = self.stateful
@@ -375,9 +387,10 @@ class BaseRecurrentRegressor(
         self.n_outputs_ = n_outputs
         self.t_ = 0
         self._last_id = _NO_ID
-        self._statistics = None
+        self._statistics = scaling.AS_GIVEN
         unit = self._target_unit if self.standardize else 1.0
-        self._noise = scaling.new_noise(np.ones(n_outputs), np.full(n_outputs, unit**2))
+        one = np.ones(n_outputs)
+        self._noise = scaling.new_noise(one, unit**2 * one, 0 * one)
         if self.standardize:
             self._statistics = self._new_statistics(n_features, n_outputs)
 
@@ -416,9 +429,10 @@ class BaseRecurrentRegressor(
             Only with ``return_std=True``: the standard deviation of errors in predicting one row,
             as seen lately. After ``fit`` it is that over the held-out rows, or over the training
             rows and corrected for what was fitted to them; ``partial_fit`` follows the errors of
-            its rows, each predicted before it is learned. The same for all rows of a call: it does
-            not grow with the distance from the last learned one. Before any target is known it is
-            1, and while few are known that of the targets still counts.
+            its rows, each predicted before it is learned, and is larger while it knows few of them
+            (a stream weighs them so that it knows 39 at most). The same for all rows of a call: it
+            does not grow with the distance from the last learned one. Before any target is known it
+            is 1, and while few are known that of the targets still counts.
 
         Raises
         ------
@@ -445,11 +459,11 @@ class BaseRecurrentRegressor(
         True
         """
         dtype = _FLOAT64
-        if sequence_id is None and self._is_plain(X):
+        if sequence_id is None and self._is_plain(X) and scaling.finite(X):
             rows, starts = X, self._continuing(len(X))
         else:
             rows, starts, dtype = self._check_rows(X, sequence_id)
-        predictions = self._predict_rows(rows, starts, self._state.copy())
+        predictions = self._run_in_pieces(rows, starts, self._state.copy(), self._statistics)
         if self._target_ndim == 1:
             predictions = predictions[:, 0]
         if dtype != _FLOAT64:
@@ -460,9 +474,8 @@ class BaseRecurrentRegressor(
 
     def _deviations(self):
         """Standard deviation of each output's errors as seen lately, in the user's units."""
-        deviations = np.sqrt(self._noise[scaling.VARIANCE])
-        if self._statistics is not None:
-            scaling.restore_deviations(self._statistics[1], deviations)
+        deviations = scaling.deviations(self._noise)
+        scaling.restore_deviations(self._statistics[1], deviations)
         return deviations
 
     def score(self, X, y, sample_weight=None, *, sequence_id=None):
@@ -628,10 +641,10 @@ class BaseRecurrentRegressor(
         rows, starts, dtype = self._check_rows(X, None)
         state = self._state.copy()
         forecasts = np.empty((n_steps, self.n_outputs_))
-        row = self._predict_rows(rows, starts, state)[-1:]
+        row = self._run_in_pieces(rows, starts, state, self._statistics)[-1:]
         forecasts[0] = row[0]
         for k in range(1, n_steps):
-            row = self._predict_rows(row, starts[:1], state)
+            row = self._run(row, starts[:1], state, self._statistics)
             forecasts[k] = row[0]
         return (forecasts[:, 0] if self._target_ndim == 1 else forecasts).astype(dtype)
 
@@ -658,26 +671,14 @@ class BaseRecurrentRegressor(
         self._weights = value
         self._weights_replaced()
 
-    def _predict_rows(self, rows, starts, state):
-        """Predictions in the user's units, for checked rows; moves ``state``."""
-        pieces = [self._predict_piece(rows[p], starts[p], state) for p in _pieces(len(rows))]
+    def _run_in_pieces(self, X, starts, state, statistics=scaling.AS_GIVEN):
+        """Predictions of the frozen network; moves ``state``."""
+        pieces = [self._run(*piece, state, statistics) for piece in _pieces(X, starts)]
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-
-    def _predict_piece(self, rows, starts, state):
-        if self._statistics is None:
-            return self._run(rows, starts, state)
-        scaled = np.empty_like(rows)
-        scaling.standardize(self._statistics[0], rows, True, scaled)
-        predictions = self._run(scaled, starts, state)
-        scaling.restore(self._statistics[1], predictions)
-        return predictions
-
-    def _run_in_pieces(self, X, starts, state):
-        return np.concatenate([self._run(X[p], starts[p], state) for p in _pieces(len(X))])
 
     def _to_network_units(self, rows, targets):
         """Rows and targets as the network sees them; statistics stay as they are."""
-        if self._statistics is None:
+        if self._statistics[0].size == 0:
             return rows, targets
         scaled_rows, scaled_targets = np.empty_like(rows), np.empty_like(targets)
         scaling.standardize(self._statistics[0], rows, True, scaled_rows)
@@ -695,10 +696,19 @@ class BaseRecurrentRegressor(
         names = (*self._learned, "_state", "loss_curve_", "validation_scores_", "_memory", "_noise")
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
+    def _bundle(self, kernel, *contents):
+        """The kernel's arguments in one object, made anew when one of them is another one."""
+        bundles = self.__dict__.setdefault("_bundles", {})
+        identities = [*map(id, contents)]
+        known = bundles.get(kernel)
+        if known is None or known.identities != identities:
+            known = bundles[kernel] = _Bundled(identities, contents, bundle(contents))
+        return known.bundle
+
     # ------------------------------------------------------------------ validation
 
     def _is_plain(self, X):
-        """Whether X is an array that needs no more checks than this, as in a fast stream."""
+        """Whether X is an array that needs no more checks than for its values, as in a stream."""
         fitted = self.__dict__
         return (
             type(X) is np.ndarray
@@ -709,22 +719,27 @@ class BaseRecurrentRegressor(
             and "feature_names_in_" not in fitted
             and X.flags.carray
             and len(X) > 0
-            and scaling.finite(X)
         )
 
-    def _is_plain_target(self, X, y):
-        return (
+    def _plain_targets(self, X, y):
+        """y as a table, if it is such an array too and the values of both are in order."""
+        if (
             type(y) is np.ndarray
             and y.dtype == _FLOAT64
             and y.ndim == self._target_ndim
             and y.size == len(X) * self.n_outputs_
             and len(y) == len(X)
             and y.flags.carray
-            and scaling.known_rows(y.reshape(len(y), -1)) >= 0
-        )
+        ):
+            targets = y.reshape(len(y), -1)
+            if scaling.learnable(X, targets):
+                return targets
+        return None
 
     def _continuing(self, n_rows):
-        """Sequence starts of rows that continue the running sequence."""
+        """Sequence starts of rows that continue the running sequence; to be read only."""
+        if n_rows == 1:
+            return _CONTINUES if self._stateful else _BEGINS
         return np.zeros(n_rows, np.bool_) if self._stateful else np.ones(n_rows, np.bool_)
 
     def _check_rows(self, X, sequence_id):
@@ -832,6 +847,11 @@ class BaseRecurrentRegressor(
         if not self._stateful:
             raise ValueError(f"{method} needs stateful=True: without state there is no sequence.")
 
+    def __getstate__(self):
+        """Pickle; bundles are made anew where they are needed."""
+        state = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_bundles"}
+
     def __setstate__(self, state):
         """Unpickle; arrays that joblib maps read-only from a file become arrays in memory.
 
@@ -918,6 +938,14 @@ class _Rows(NamedTuple):
     target_ndim: int
 
 
+class _Bundled(NamedTuple):
+    """Arguments of a kernel in one object, and what they were; kept, lest identities be reused."""
+
+    identities: list
+    contents: tuple
+    bundle: object
+
+
 class _NoId:
     """Stands for 'no sequence id was given'; equal to no id a user may give."""
 
@@ -946,18 +974,16 @@ def _unchanged_on_error(estimator):
         raise
 
 
-def _pieces(n_rows):
-    """Slices of rows that take a fraction of a second each, found by doubling."""
-    if n_rows <= _FIRST_PIECE:
-        return [slice(n_rows)]
-    return _doubling_pieces(n_rows)
+def _pieces(*tables):
+    """The same rows of all tables, so many at a time that they take a fraction of a second."""
+    return [tables] if len(tables[0]) <= _FIRST_PIECE else _doubling_pieces(tables)
 
 
-def _doubling_pieces(n_rows):
+def _doubling_pieces(tables):
     start, size = 0, _FIRST_PIECE
-    while start < n_rows:
+    while start < len(tables[0]):
         began = time.perf_counter()
-        yield slice(start, start + size)
+        yield [table[start : start + size] for table in tables]
         start += size
         if time.perf_counter() - began < _PIECE_SECONDS / 2:
             size *= 2

@@ -123,7 +123,7 @@ class Epochs:
         fitted = 0 if self.holds_out else np.minimum(n_determined, n_known / 2)
         with np.errstate(over="ignore"):
             variance = np.nanmean(judged**2, axis=0) * (n_known + fitted) / (n_known - fitted)
-        return scaling.new_noise(n_known, np.minimum(variance, scaling.LARGEST))
+        return scaling.new_noise(n_known, np.minimum(variance, scaling.LARGEST), 1 / n_known)
 
     def _snapshot(self):
         """The estimator as if ``fit`` had stopped now, which keeps the best weights."""

@@ -428,15 +428,18 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         if self._memory is not None:
             fast_weight.trust(self._memory[-1], self._weights, self.gains_)
 
-    def _learn(self, X, Y, starts, out):
+    def _learn(self, X, Y, starts, out, statistics, noise):
         if self._memory is None:
             self._memory = self._new_memory()
-        learned = self._weights, self.gains_, self._state
-        return fast_weight.learn(self._net, *self._memory, *learned, X, Y, starts, out)
+        parts = self._net, *self._memory, self._weights, self.gains_, self._state
+        learner = self._bundle(fast_weight.learn, *parts, *statistics, noise)
+        return fast_weight.learn(learner, X, Y, starts, out)
 
-    def _run(self, X, starts, state):
+    def _run(self, X, starts, state, statistics):
         out = np.empty((len(X), self._net.n_outputs))
-        fast_weight.run(self._net, self._weights, self.gains_, state, X, starts, out)
+        parts = self._net, self._weights, self.gains_
+        network = self._bundle(fast_weight.run, *parts, *statistics)
+        fast_weight.run(network, state, X, starts, out)
         return out
 
     def _forget(self):

@@ -418,7 +418,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             **used,
         )
 
-    def _learn(self, X, Y, starts, out, rule=None):
+    def _learn(self, X, Y, starts, out, statistics, noise, rule=None):
         block, stream_rule, guard = self._memory
         rule = rule or stream_rule
         learn = rtrl.learn
@@ -426,14 +426,13 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             learn = rtrl.stream
             if not rule.begun[0]:
                 self._begin_stream(rule)
-        n = len(self._weights)
-        state = self._state if learn is rtrl.stream else self.state_
-        arguments = (self._net, block, rule, guard, self._weights, state, X, Y, starts, out)
+        parts = self._net, block, rule, guard, self._weights, self._state
+        learner = self._bundle(learn, *parts, *statistics, noise)
         ends_a_block = 0 < len(block.J) <= block.position[0] + len(X)
-        if n < _THREADED_UNITS or not ends_a_block:
-            return learn(*arguments)
+        if len(self._weights) < _THREADED_UNITS or not ends_a_block:
+            return learn(learner, X, Y, starts, out)
         with one_blas_thread:
-            return learn(*arguments)
+            return learn(learner, X, Y, starts, out)
 
     def _begin_stream(self, bank):
         """Filters, and a frozen copy, for the weights and the state as they now are."""
@@ -539,14 +538,16 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         determined = n_determined(JJ, curvature.noise) / self.n_outputs_
         return super()._findings(epochs, determined) | {"_curvature": curvature}
 
-    def _run(self, X, starts, state):
+    def _run(self, X, starts, state, statistics):
         n, rule = len(self._weights), self._memory[1]
         out = np.empty((len(X), self._net.n_outputs))
-        rtrl.run(self._net, self._weights, state[:n], X, starts, out)
         if len(state) > n and rule.begun[0]:
-            other = np.empty_like(out)
-            rtrl.run(self._net, rule.still, state[n:], X, starts, other)
-            out += (other - out) * rule.copy_share[:, 1]
+            copies = self._weights, rule.still, rule.copy_share
+            network = self._bundle(rtrl.run_copies, self._net, *copies, *statistics)
+            rtrl.run_copies(network, state, X, starts, out)
+        else:
+            network = self._bundle(rtrl.run, self._net, self._weights, *statistics)
+            rtrl.run(network, state[:n], X, starts, out)
         return out
 
     def _loss_gradient(self, X, Y, starts):

@@ -124,12 +124,12 @@ def assert_same(a, b):
 
 def observable(estimator):
     """A deep copy of everything the estimator is, to compare with later."""
-    return copy.deepcopy(estimator.__dict__)
+    return copy.deepcopy(estimator.__getstate__())
 
 
 def assert_unchanged(before, estimator):
     """The estimator is bit for bit what it was when ``observable`` looked."""
-    np.testing.assert_equal(_plain(estimator.__dict__), _plain(before))
+    np.testing.assert_equal(_plain(estimator.__getstate__()), _plain(before))
 
 
 def _plain(value):

@@ -1,9 +1,11 @@
-"""The displays of forecasts and of loss curves: what is drawn is what was given."""
+"""The displays of forecasts, loss curves and fast weights: what is drawn is what was given."""
 
+import copy
 import sys
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from numpy.testing import assert_array_equal
@@ -14,8 +16,8 @@ from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skrecurrent import RTRLRegressor
-from skrecurrent.inspection import ForecastDisplay, LossCurveDisplay
+from skrecurrent import FastWeightRegressor, RTRLRegressor
+from skrecurrent.inspection import FastWeightsDisplay, ForecastDisplay, LossCurveDisplay
 from tests.common import ESTIMATORS, assert_unchanged, make_rows, observable
 
 matplotlib.use("agg")
@@ -252,9 +254,91 @@ def test_loss_curve_needs_an_estimator_that_has_one():
             LossCurveDisplay(loss_curve=[1.0]).plot(wrong)
 
 
+# Fast weights
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, e in ESTIMATORS.items() if isinstance(e, FastWeightRegressor)]
+)
+@pytest.mark.parametrize("ids", [None, np.repeat(["a", "b"], (12, 18))])
+def test_fast_weights_are_those_after_each_row(name, ids):
+    X, y = make_rows(90)
+    estimator = clone(ESTIMATORS[name]).fit(X[:60], y[:60])
+    before, X = observable(estimator), X[60:]
+    display = FastWeightsDisplay.from_estimator(estimator, X, sequence_id=ids)
+    assert_unchanged(before, estimator)
+    walking = copy.deepcopy(estimator)
+    for k in range(len(X)):
+        if ids is not None and k in (0, 12):
+            walking.reset_state()
+        walking.advance(X[k : k + 1])
+        assert_array_equal(display.fast_weights[k], walking.fast_weights_)
+    assert_array_equal(display.weights, estimator.weights_)
+    change = (display.fast_weights - display.weights)[:, 0]
+    assert_array_equal(display.image_.get_array(), change.T)
+    assert [line.get_xdata()[0] for line in display.break_lines_] == ([] if ids is None else [11.5])
+
+
+def test_fast_weights_of_a_unit_are_drawn_on_given_axes_in_given_styles():
+    X, y = make_rows(60)
+    frame = pd.DataFrame(X, columns=["inflow", "outflow"])
+    estimator = FastWeightRegressor(2, max_iter=2, random_state=0).fit(frame, y)
+    figure, ax = plt.subplots()
+    display = FastWeightsDisplay.from_estimator(
+        estimator,
+        frame,
+        sequence_id=np.repeat([0, 1], 30),
+        unit=2,
+        ax=ax,
+        image_kw={"cmap": "PuOr", "vmax": 3.0},
+        break_kw={"c": "green"},
+    )
+    assert plt.get_fignums() == [figure.number]
+    assert display.ax_ is ax
+    assert display.figure_ is figure
+    names = ["unit 0", "unit 1", "unit 2", "inflow", "outflow", "bias"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == names
+    assert "unit 2" in ax.get_ylabel()
+    assert ax.get_xlabel() == "Row"
+    change = (display.fast_weights - display.weights)[:, 2]
+    assert_array_equal(display.image_.get_array(), change.T)
+    assert display.image_.get_cmap().name == "PuOr"
+    assert display.image_.get_clim() == (-np.abs(change).max(), 3.0)
+    assert display.break_lines_[0].get_color() == "green"
+    figure.canvas.draw()
+    many = FastWeightsDisplay(
+        fast_weights=np.zeros((3, 1, 60)), weights=np.zeros((1, 60)), connection_names=["?"] * 60
+    )
+    assert "?" not in [text.get_text() for text in many.plot().ax_.get_yticklabels()]
+
+
+def test_fast_weights_refuse_what_does_not_fit():
+    X, y = make_rows(60)
+    for other in (RTRLRegressor(2, max_iter=1).fit(X, y), Ridge(), FastWeightRegressor):
+        with pytest.raises(TypeError, match="needs a FastWeightRegressor, got"):
+            FastWeightsDisplay.from_estimator(other, X)
+    estimator = FastWeightRegressor(2, max_iter=1)
+    with pytest.raises(NotFittedError):
+        FastWeightsDisplay.from_estimator(estimator, X)
+    estimator.fit(X, y)
+    for unit in (-1, 3):
+        with pytest.raises(ValueError, match=f"unit == {unit}"):
+            FastWeightsDisplay.from_estimator(estimator, X, unit=unit)
+    with pytest.raises(TypeError, match="unit must be an instance of"):
+        FastWeightsDisplay.from_estimator(estimator, X, unit=0.5)
+    with pytest.raises(ValueError, match="X contains NaN"):
+        FastWeightsDisplay.from_estimator(estimator, np.full_like(X, np.nan))
+    _, axes = plt.subplots(2)
+    with pytest.raises(ValueError, match="one matplotlib Axes"):
+        FastWeightsDisplay.from_estimator(estimator, X, ax=axes)
+
+
 def test_displays_need_matplotlib_and_say_so(monkeypatch):
     X, y = make_rows()
     estimator = RTRLRegressor(4, max_iter=1).fit(X, y)
+    fast = FastWeightsDisplay(
+        fast_weights=np.ones((5, 1, 3)), weights=np.ones((1, 3)), connection_names=["a", "b", "c"]
+    )
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     for draw in (
         lambda: ForecastDisplay.from_estimator(estimator, X, y),
@@ -262,6 +346,8 @@ def test_displays_need_matplotlib_and_say_so(monkeypatch):
         lambda: ForecastDisplay(y_true=y, y_pred=y).plot(),
         lambda: LossCurveDisplay.from_estimator(estimator),
         lambda: LossCurveDisplay(loss_curve=[1.0]).plot(),
+        lambda: FastWeightsDisplay.from_estimator(estimator, X),
+        fast.plot,
     ):
         with pytest.raises(ImportError, match="requires matplotlib"):
             draw()

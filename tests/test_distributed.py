@@ -7,9 +7,10 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, TimeSeriesSplit
 
-from skrecurrent import RTRLRegressor
+from skrecurrent import FastWeightRegressor, RTRLRegressor
 from skrecurrent.datasets import make_narma
 from tests.common import assert_same, make_rows
 
@@ -56,6 +57,30 @@ def test_grid_search_on_a_cluster_gives_the_same_numbers(client):
     assert here.best_params_ == there.best_params_
     assert_same(here.best_estimator_, there.best_estimator_)
     np.testing.assert_array_equal(here.predict(X), there.predict(X))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        RTRLRegressor(4, solver="lm", max_iter=3, random_state=0),
+        FastWeightRegressor(3, solver="lbfgs", max_iter=3, random_state=0),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_sums_over_sequences_on_a_cluster_give_the_same_numbers(client, estimator):
+    X, y = make_rows(600)
+    ids = np.repeat(np.arange(24), 25)
+    alone = clone(estimator).fit(X, y, sequence_id=ids)
+    before = n_tasks_done(client)
+    with joblib.parallel_config("dask", client=client):
+        spread = clone(estimator).fit(X, y, sequence_id=ids)
+    assert n_tasks_done(client) > before
+    assert_same(spread, alone)
+
+
+def n_tasks_done(client):
+    """How many tasks the workers have finished."""
+    return sum(client.run(lambda dask_worker: dask_worker.state.executed_count).values())
 
 
 def learn_stream(seed):

@@ -48,7 +48,7 @@ def test_every_public_method_has_an_example(estimator):
 def test_docstrings_name_all_parameters():
     for estimator in ESTIMATORS:
         for parameter in inspect.signature(estimator).parameters:
-            assert f"\n    {parameter} : " in estimator.__doc__, parameter
+            assert f"\n{parameter} : " in inspect.getdoc(estimator), parameter
         for name, method in public_methods(estimator):
             for parameter in list(inspect.signature(method).parameters)[1:]:
-                assert f"\n        {parameter} : " in method.__doc__, (name, parameter)
+                assert f"\n{parameter} : " in inspect.getdoc(method), (name, parameter)

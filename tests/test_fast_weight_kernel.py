@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skrecurrent._kernels import fast_weight, rtrl
+from skrecurrent._kernels import elementwise, fast_weight, rtrl, scaling
+from skrecurrent._kernels._bundle import bundle
 from tests.common import make_rows, needs_compiled_code, sized
 from tests.reference import fast_weight as reference
 
@@ -92,7 +93,8 @@ def predictions(problem):
     """Of the frozen network; moves the problem's state."""
     net, W, gains, state, X, Y, starts = problem
     out = np.empty_like(Y)
-    fast_weight.run(net, W, gains, state, X, starts, out)
+    network = bundle((net, W, gains, *scaling.AS_GIVEN))
+    fast_weight.run(network, state, X, starts, out)
     return out
 
 
@@ -127,19 +129,17 @@ def test_the_network_follows_the_equations(case):
 def test_the_paper_form_is_equations_3_and_4_as_printed(bound, rng):
     """Logistic units, thresholds (2a - 1)^3, no gains, no decay; the bias is one of the inputs."""
     case = Case(3, 2, 1, "logistic", 3, 3, bound, False, True, np.inf)
-    net, W, gains, state, X, Y, starts = make_problem(case, lengths=(25,))
-    gains[:-1] = 1.0
-    X = rng.uniform(size=X.shape)
-    w, y, expected = W.copy(), np.full(4, 0.5), []
-    for x in X:
+    problem = make_problem(case, lengths=(25,))
+    problem.gains[:-1] = 1.0
+    problem.X[:] = rng.uniform(size=problem.X.shape)
+    w, y, expected = problem.W.copy(), np.full(4, 0.5), []
+    for x in problem.X:
         v = np.r_[y, x, 1.0]
         y = 1 / (1 + np.exp(-w @ v))
         w = w + np.outer((2 * y - 1) ** 3, (2 * v - 1) ** 3)
         w = w if np.isinf(bound) else bound * np.tanh(w / bound)
         expected.append(y[:1])
-    out = np.empty_like(Y)
-    fast_weight.run(net, W, gains, state, X, starts, out)
-    assert_allclose(out, expected, rtol=0, atol=1e-10)
+    assert_allclose(predictions(problem), expected, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
@@ -214,9 +214,10 @@ def test_where_a_sequence_is_cut_does_not_matter(case, length, monkeypatch):
     problem = make_problem(case, lengths=(97, 3, 200))
     problem.W[:] *= 0.5
     expected = loss_gradient(fast_weight.gradient_reverse, problem)
-    for name, function in list(vars(fast_weight).items()):
-        if hasattr(function, "py_func"):  # in Python, where the length can be chosen
-            monkeypatch.setattr(fast_weight, name, function.py_func)
+    for module in (fast_weight, elementwise):
+        for name, function in list(vars(module).items()):
+            if hasattr(function, "py_func"):  # in Python, where the length can be chosen
+                monkeypatch.setattr(module, name, function.py_func)
     monkeypatch.setattr(fast_weight, "_piece_length", lambda n_rows, n_weights: length)
     got = loss_gradient(fast_weight.gradient_reverse, problem)
     assert_same_gradient(got, expected, 1e-11)
@@ -312,7 +313,9 @@ def make_learner(
 def learn(problem, learner, rows=slice(None)):
     net, W, gains, state, X, Y, starts = problem
     out = np.empty_like(Y[rows])
-    return fast_weight.learn(net, *learner, W, gains, state, X[rows], Y[rows], starts[rows], out)
+    parts = bundle((net, *learner, W, gains, state, *scaling.AS_GIVEN, scaling.NO_NOISE))
+    explosions, _ = fast_weight.learn(parts, X[rows], Y[rows], starts[rows], out)
+    return explosions
 
 
 RULES = [

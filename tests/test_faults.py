@@ -194,13 +194,21 @@ def test_damaged_files_of_compiled_code_are_replaced(package_copy, damage):
 
 
 @needs_compiled_code
-def test_other_options_of_compilation_do_not_find_old_code(package_copy):
-    """They stand in another file than the kernels, the only ones whose edits Numba notices."""
+@pytest.mark.parametrize(
+    ("name", "text", "edited"),
+    [
+        ("_compile.py", '"error_model": "numpy"', '"boundscheck": True'),
+        ("elementwise.py", "1.0 + y / 11.0", "1.0 + y / 12.0"),
+    ],
+)
+def test_edits_of_other_files_do_not_find_old_code(package_copy, name, text, edited):
+    """Numba itself notices only those of the kernel's file."""
     assert use_a_kernel(package_copy) == []
     before = compiled_files(package_copy[0])
     assert use_a_kernel(package_copy) == []
     assert compiled_files(package_copy[0]) == before
-    options = package_copy[0] / "_kernels" / "_compile.py"
-    options.write_text(options.read_text().replace('"error_model": "numpy"', '"boundscheck": True'))
+    source = package_copy[0] / "_kernels" / name
+    assert text in source.read_text()
+    source.write_text(source.read_text().replace(text, edited))
     assert use_a_kernel(package_copy) == []
     assert len(compiled_files(package_copy[0])) > len(before)

@@ -1,5 +1,6 @@
 """Training by epochs: which weights are kept, when it stops, and what cannot go wrong."""
 
+import inspect
 import os
 import pickle
 import signal
@@ -191,7 +192,11 @@ def test_the_same_seed_gives_the_same_bits(estimator):
 def test_epochs_do_not_depend_on_how_they_are_cut_for_ctrl_c(estimator, monkeypatch):
     X, y = make_rows(100)
     whole = clone(estimator).fit(X, y)
-    monkeypatch.setattr(_base, "_pieces", lambda n: [slice(k, k + 7) for k in range(0, n, 7)])
+
+    def sevens(*tables):
+        return [[table[k : k + 7] for table in tables] for k in range(0, len(tables[0]), 7)]
+
+    monkeypatch.setattr(_base, "_pieces", sevens)
     assert_same(estimator.fit(X, y), whole)
 
 
@@ -423,10 +428,9 @@ def test_memory_does_not_grow_with_the_stream(estimator):
 
 @pytest.mark.parametrize("solver", ["sgd", "dekf", "auto", "lm"])
 def test_the_documented_memory_is_what_is_needed(solver):
-    [sizes] = [line for line in RTRLRegressor.__doc__.splitlines() if "  n_hidden  " in line]
-    [row] = [
-        line for line in RTRLRegressor.__doc__.splitlines() if line.startswith(f"    {solver} ")
-    ]
+    lines = inspect.getdoc(RTRLRegressor).splitlines()
+    [sizes] = [line for line in lines if line.startswith("n_hidden  ")]
+    [row] = [line for line in lines if line.startswith(f"{solver}  ")]
     for n_hidden, megabytes in zip(sizes.split()[1:], row.split()[1:]):
         needed = RTRLRegressor(int(n_hidden), solver=solver)._memory_needed(1, 1)
         assert float(megabytes) == pytest.approx(needed / 1e6, rel=0.1)

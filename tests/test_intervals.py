@@ -37,15 +37,30 @@ def stream(estimator, X, Y):
     return np.concatenate(means), np.concatenate(deviations)
 
 
-def followed(errors, variance, n_errors):
-    """The standard deviation after these errors."""
-    n_errors = np.full_like(variance, n_errors)
-    for error in errors:
-        known = ~np.isnan(error)
-        n_errors[known] += 1
-        rate = np.maximum(1 / n_errors, scaling._RATE)
-        variance = np.where(known, variance + rate * (error**2 - variance), variance)
-    return np.sqrt(variance)
+def followed(errors, first_variance, n_first):
+    """The standard deviation after these errors, from the weights of all of them.
+
+    The first variance is that of n_first errors, or a guess: then it weighs like one, for certain.
+    """
+    squares = []
+    for column, variance, n in zip(errors.T, first_variance, n_first, strict=True):
+        known = column[~np.isnan(column)]
+        rates = np.maximum(1 / (max(n, 1) + 1 + np.arange(len(known))), scaling._RATE)
+        left = np.cumprod(np.r_[1, (1 - rates)[::-1]])[::-1]  # of what was known before each error
+        weights = rates * left[1:]
+        variance = left[0] * variance + weights @ known**2
+        uncertain = weights @ weights + (left[0] ** 2 / n if n else 0)
+        squares.append(variance * (1 + 2 * uncertain))
+    return np.sqrt(squares)
+
+
+def widened(mean_square, n_errors):
+    """The standard deviation of errors to come, if these are all that is known."""
+    return np.sqrt(mean_square * (1 + 2 / n_errors))
+
+
+def number_known(Y):
+    return (~np.isnan(Y)).sum(axis=0)
 
 
 def test_it_follows_the_errors_of_predictions_made_before_learning(estimator):
@@ -53,7 +68,9 @@ def test_it_follows_the_errors_of_predictions_made_before_learning(estimator):
     X, Y = make_rows(200, n_outputs=2, missing=0.2)
     estimator.fit(X[:100], Y[:100])
     means, deviations = stream(estimator, X[100:], Y[100:])
-    expected = followed(Y[100:] - means, deviations[0] ** 2, 100)
+    n_known = number_known(Y[10:100])
+    variance = (deviations[0] / widened(1, n_known)) ** 2
+    expected = followed(Y[100:] - means, variance, n_known)
     assert_allclose(std_of(estimator, X), expected, rtol=1e-9)
 
 
@@ -63,7 +80,7 @@ def test_it_follows_the_errors_of_a_stream_from_its_first_row_on(name):
     estimator = clone(RAW[name]).partial_fit(X[:1], np.full((1, 2), np.nan))
     means, deviations = stream(estimator, X[1:], Y[1:])
     assert_array_equal(deviations[0], [1.0, 1.0])
-    expected = followed(Y[1:] - means, np.ones(2), 1)
+    expected = followed(Y[1:] - means, np.ones(2), np.zeros(2))
     assert_allclose(std_of(estimator, X), expected, rtol=1e-9)
 
 
@@ -118,8 +135,9 @@ def test_after_early_stopping_it_is_that_of_the_rows_held_out(estimator):
     estimator.set_params(early_stopping=True, validation_fraction=0.2).fit(X, Y)
     std = std_of(estimator, X)
     errors = estimator.reset_state().predict(X) - Y
-    assert_allclose(std[0], np.sqrt(np.nanmean(errors[80:, 0] ** 2)), rtol=1e-6)
-    assert_allclose(std[1], np.sqrt(np.nanmean(errors[:80, 1] ** 2)), rtol=1e-6)
+    squares = np.nanmean(errors[80:, 0] ** 2), np.nanmean(errors[:80, 1] ** 2)
+    n_known = np.array([number_known(Y[80:, 0]), number_known(Y[:80, 1])])
+    assert_allclose(std, widened(squares, n_known), rtol=1e-6)
 
 
 def test_otherwise_it_is_at_least_that_of_the_training_rows_beyond_the_washout(estimator):
@@ -127,7 +145,7 @@ def test_otherwise_it_is_at_least_that_of_the_training_rows_beyond_the_washout(e
     estimator.fit(X, Y)
     std = std_of(estimator, X)
     errors = estimator.reset_state().predict(X)[10:] - Y[10:]
-    ratio = std / np.sqrt(np.nanmean(errors**2, axis=0))
+    ratio = std / widened(np.nanmean(errors**2, axis=0), number_known(errors))
     fitted = isinstance(estimator, APRLRegressor) or estimator.solver == "lm"
     assert (ratio > 1.01).all() if fitted else ratio == pytest.approx(1.0)
     assert (ratio < np.sqrt(3) + 1e-9).all()
@@ -186,7 +204,7 @@ def test_rows_at_which_learning_explodes_do_not_count(name):
             errors[k] = np.nan
             explosions += 1
     assert explosions
-    assert_allclose(std_of(estimator, X), followed(errors[1:, None], np.ones(1), 1)[0], rtol=1e-9)
+    assert_allclose(std_of(estimator, X), followed(errors[1:, None], [1.0], [0])[0], rtol=1e-9)
 
 
 def test_it_passes_through_pipelines():

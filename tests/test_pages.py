@@ -5,9 +5,13 @@ gallery.
 """
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from sklearn.utils import estimator_html_repr
+
+import skrecurrent
 
 ROOT = Path(__file__).parents[1]
 GENERATED = {"_build", "auto_examples", "drawn", "generated"}
@@ -43,3 +47,24 @@ def test_every_example_is_in_the_gallery_and_asks_its_question_first():
         lines = example.read_text(encoding="utf-8").splitlines()
         assert lines[0] == '"""'
         assert lines[2] == "=" * len(lines[1]), example.name
+
+
+def pages_of_the_reference(module):
+    """Where Sphinx writes the pages of the names of a module, by docs/api.md."""
+    section = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    section = section.split(f"## `{module}`\n")[1].split("\n## ")[0]
+    (directory,) = re.findall(r":toctree: (\S+)", section)
+    names = re.findall(r"^   (\w+)$", section, re.MULTILINE)
+    return {name: f"{directory}/{module}.{name}.html" for name in names}
+
+
+def test_estimators_link_to_their_pages_of_the_reference():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        urls = tomllib.load(file)["project"]["urls"]
+    pages = pages_of_the_reference("skrecurrent")
+    assert len(pages) == 3
+    for name, page in pages.items():
+        link = urls["Documentation"] + page
+        assert f'href="{link}"' in estimator_html_repr(getattr(skrecurrent, name)())
+    assert urls["Changelog"] == urls["Documentation"] + "changelog.html"
+    assert (ROOT / "docs" / "changelog.md").exists()

@@ -7,7 +7,8 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skrecurrent import RTRLRegressor
-from skrecurrent._kernels import rtrl
+from skrecurrent._kernels import rtrl, scaling
+from skrecurrent._kernels._bundle import bundle
 from tests.common import assert_same, make_rows, needs_compiled_code, sized
 from tests.reference import rtrl as reference
 from tests.test_rtrl_kernel import randomised
@@ -165,8 +166,8 @@ def test_assigned_weights_become_both_copies():
     estimator.weights_ = estimator.weights_ * 0.5
     expected = estimator.predict(X[100:])
     out = np.empty((100, 1))
-    none = np.zeros(100, np.bool_)
-    rtrl.run(estimator._net, estimator.weights_, estimator.state_.copy(), X[100:], none, out)
+    network = bundle((estimator._net, estimator.weights_, *scaling.AS_GIVEN))
+    rtrl.run(network, estimator.state_.copy(), X[100:], np.zeros(100, np.bool_), out)
     assert_allclose(expected, out[:, 0], rtol=1e-12)
     estimator.advance(X[100:150])
     assert_allclose(estimator.predict(X[150:]), expected[50:], rtol=1e-9)

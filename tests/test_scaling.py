@@ -72,14 +72,16 @@ def test_a_row_enters_the_statistics_of_X_before_and_of_y_after_its_prediction()
     assert (y_statistics[scaling.COUNT][0], y_statistics[scaling.MEAN][0]) == (2, 20.0)
 
 
-def test_statistics_of_a_stream_freeze(estimator, monkeypatch):
-    monkeypatch.setattr(scaling, "FREEZE_AFTER", 50.0)
+def test_statistics_of_a_stream_freeze(estimator):
     X, y = make_rows(120)
     y[:30] = np.nan
     X[:20, 1] = 0.5
-    for k in range(120):
-        estimator.partial_fit(X[k : k + 1], y[k : k + 1])
+    estimator.partial_fit(X[:1], y[:1])
     of_x, of_y = estimator._statistics
+    for statistics in (of_x, of_y):  # as if columns had varied before
+        statistics[scaling.VARIED] = scaling.FREEZE_AFTER - 50
+    for k in range(1, 120):
+        estimator.partial_fit(X[k : k + 1], y[k : k + 1])
     # fifty values after the first that differed: a column that is constant has no scale to freeze
     assert_array_equal(of_x[scaling.COUNT], [51, 70])
     assert_allclose(of_x[scaling.MEAN], [X[:51, 0].mean(), X[:70, 1].mean()], rtol=1e-12)

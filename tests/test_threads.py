@@ -10,6 +10,7 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
+from skrecurrent._kernels import scaling
 from tests.common import ESTIMATORS, assert_same, make_rows, needs_compiled_code, sized
 
 
@@ -71,6 +72,7 @@ def test_kernels_run_without_the_interpreter_lock(estimator, how):
     """While one thread is in a kernel this one goes on; held back, it would wait for the end."""
     X, Y = make_rows(100)
     estimator.partial_fit(X, Y)
+    units = scaling.AS_GIVEN, scaling.NO_NOISE
     repeats, seconds = 1, 0.0
     while seconds < 0.3:  # a call that takes long enough to tell
         repeats *= 2
@@ -79,8 +81,8 @@ def test_kernels_run_without_the_interpreter_lock(estimator, how):
         starts[::100] = True
         other = copy.deepcopy(estimator)
         arguments = {
-            "_learn": (rows, targets, starts, np.empty_like(targets)),
-            "_run": (rows, starts, other._state),
+            "_learn": (rows, targets, starts, np.empty_like(targets), *units),
+            "_run": (rows, starts, other._state, scaling.AS_GIVEN),
         }[how]
         began = time.perf_counter()
         getattr(other, how)(*arguments)

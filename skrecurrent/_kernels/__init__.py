@@ -1,9 +1,6 @@
 """Numba kernels: arrays in, arrays out; nothing of scikit-learn.
 
-Jitted code calls jitted code only within its own file, because Numba's disk cache does not
-notice that a helper in another file was edited.
-
-What Python calls is a ``kernel``, what only kernels of its file call is a ``part``: compiled into
+What Python calls is a ``kernel``, what only kernels call is a ``part``: compiled into
 them, never alone. Parts of several kernels that compute are inlined by force where the compiler
 might not do so anyway. Else a process might use the copy inside one kernel for another one;
 optimised in different surroundings, they may round differently.

@@ -1,6 +1,7 @@
 """How kernels are compiled: by Numba, kept on disk where that works."""
 
 import warnings
+from pathlib import Path
 
 from numba import njit
 from numba.core.caching import FunctionCache
@@ -9,6 +10,11 @@ from numba.core.compiler import Compiler
 
 # Not fastmath=True: that assumes away NaN, which here marks a missing target.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
+
+# A kernel is made of functions of several files, and of options that stand in this one, but Numba
+# notices only if the kernel's own file was edited. So compiled code is found by all of them.
+_FILES = sorted(Path(__file__).parent.glob("*.py"))
+_SOURCES = repr([(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in _FILES])
 
 _warned = False
 
@@ -21,11 +27,10 @@ def kernel(function=None, *, fastmath=FASTMATH, forceinline=False):
     """
     if function is None:
         return lambda function: kernel(function, fastmath=fastmath, forceinline=forceinline)
-    options = _options(fastmath, forceinline)
-    compiled = njit(**options)(function)
+    compiled = njit(**_options(fastmath, forceinline))(function)
     if hasattr(compiled, "py_func"):  # not if NUMBA_DISABLE_JIT is set
         try:
-            compiled._cache = _ForgivingCache(function, options)
+            compiled._cache = _ForgivingCache(function)
         except RuntimeError as error:  # no directory can be written to
             _warn(error)
     return compiled
@@ -42,7 +47,7 @@ def _options(fastmath, forceinline):
 
 
 def part(function=None, *, fastmath=FASTMATH, forceinline=False):
-    """Decorate a function that only kernels of its file call: see ``_PartCompiler``."""
+    """Decorate a function that only kernels call: see ``_PartCompiler``."""
     if function is None:
         return lambda function: part(function, fastmath=fastmath, forceinline=forceinline)
     return njit(**_options(fastmath, forceinline), pipeline_class=_PartCompiler)(function)
@@ -80,19 +85,10 @@ class _PartLibrary(JITCodeLibrary):
 
 
 class _ForgivingCache(FunctionCache):
-    """Numba's cache, but a file that cannot be read or written costs time rather than the fit.
-
-    Numba looks at the file of a kernel only to see whether it was edited. The options, which stand
-    in this one, therefore are part of what compiled code is found by.
-    """
-
-    def __init__(self, function, options):
-        super().__init__(function)
-        sets_in_order = {k: sorted(v) if isinstance(v, set) else v for k, v in options.items()}
-        self._options = repr(sets_in_order)
+    """Numba's cache, but a file that cannot be read or written costs time rather than the fit."""
 
     def _index_key(self, *args):
-        return *super()._index_key(*args), self._options
+        return *super()._index_key(*args), _SOURCES
 
     def load_overload(self, *args):
         try:

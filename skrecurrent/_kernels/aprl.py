@@ -31,6 +31,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skrecurrent._kernels import elementwise, scaling
 from skrecurrent._kernels._compile import kernel, part
 
 # Functions that are handed an array and hand it on, or use it last in a branch, count references to
@@ -131,23 +132,6 @@ def new_batch(net, W, regularization):
 
 
 @part(forceinline=True)
-def _tanh(x, out, first, stop):
-    """tanh to 1e-15 in a loop that the compiler vectorises, which it does not with np.tanh.
-
-    Hand over a zero as np.int64(0): a literal 0 would be compiled once more.
-    """
-    for i in range(first, stop):
-        y = min(max(x[i], -20.0), 20.0) / 32.0
-        m = 1.0 + y / 11.0  # m becomes exp(y) - 1 = y (1 + y/2 (1 + y/3 (...)))
-        for k in range(10, 1, -1):
-            m = 1.0 + y / k * m
-        m *= y
-        for _ in range(6):
-            m *= m + 2.0  # exp(2 y) - 1
-        out[i] = m / (m + 2.0)
-
-
-@part(forceinline=True)
 def _dot(A, i, b):
     """A[i] b."""
     s = 0.0
@@ -199,22 +183,27 @@ def _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a):
     for j in range(len(phi)):
         psi[j] = phi[j]
     if hidden_first:
-        _tanh(x, f, n_outputs, n)
+        elementwise.tanh(x, f, n_outputs, n)
         for j in range(n_outputs, n):
             psi[j] = f[j]
     for o in range(n_outputs):
         x[o] += dt[o] * (_dot(W, o, psi) - x[o])
-    _tanh(x, f, np.int64(0), n_outputs if hidden_first else n)
+    elementwise.tanh(x, f, np.int64(0), n_outputs if hidden_first else n)
 
 
 @kernel
-def run(net, W, x, X, starts, out):
-    """Run the frozen network over the rows of X; x is the state, in place; fills ``out``."""
+def run(network, x, X, starts, out):
+    """Run the frozen network over the rows of X; x is the state, in place.
+
+    ``network`` holds net, W and the statistics of X and Y. Fills ``out`` with the predictions.
+    """
+    net, W, of_X, of_Y = network.contents
+    X = scaling.seen(of_X, X)
     n, q = W.shape
     dt, n_outputs, hidden_first = net
     G, G_phi = np.zeros((n_outputs, q)), np.empty(n_outputs)
     phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
-    _tanh(x, f, np.int64(0), n)
+    elementwise.tanh(x, f, np.int64(0), n)
     for k in range(len(X)):
         if starts[k]:
             x.fill(0.0)
@@ -222,6 +211,7 @@ def run(net, W, x, X, starts, out):
         _step(dt, hidden_first, W, W, G, x, f, X, k, phi, psi, G_phi, a)
         for o in range(n_outputs):
             out[k, o] = x[o]
+    scaling.restore(of_Y, out)
 
 
 @part(forceinline=True)
@@ -404,14 +394,6 @@ def _exploded(limits, least, x, Y, k, learned):
 
 
 @part(fastmath=False)
-def _copy(A, out):
-    """out[:] = A, which takes longer to compile."""
-    for i in range(len(A)):
-        for j in range(A.shape[1]):
-            out[i, j] = A[i, j]
-
-
-@part(fastmath=False)
 def _watch(limits):
     """Begin to watch new weights."""
     limits[1] = limits[2] = 0.0
@@ -422,16 +404,16 @@ def _keep_good(guard, W):
     """Weights that did well while they were watched are good; now watch W."""
     limits = guard.limits
     if limits[1] <= _GOOD * limits[0]:
-        _copy(guard.candidate, guard.good)
-    _copy(W, guard.candidate)
+        elementwise.copy(guard.candidate, guard.good)
+    elementwise.copy(W, guard.candidate)
     _watch(limits)
 
 
 @part(fastmath=False)
 def _back_to_good(guard, W):
     """Back to the last good weights."""
-    _copy(guard.good, W)
-    _copy(guard.good, guard.candidate)
+    elementwise.copy(guard.good, W)
+    elementwise.copy(guard.good, guard.candidate)
     _watch(guard.limits)
 
 
@@ -457,13 +439,17 @@ def relearn(regularization, memory, W):
 
 
 @kernel
-def learn(net, rule, memory, guard, W, x, X, Y, starts, out):
-    """Learn the rows of X, Y one after another by the online steps 1-4, everything in place.
+def learn(learner, X, Y, starts, out):
+    """Learn the rows of X, Y one after another by the online steps 1-4.
 
-    A row with ``starts[k]`` begins a new sequence at rest; a row without any target only advances
-    the state. Fills ``out`` with the predictions of rows before they are learned, NaN where
-    learning exploded. Returns how often it did and was set back.
+    ``learner`` is all that this changes in place, with the net and the rule. A row with
+    ``starts[k]`` begins a new sequence at rest; a row without any target only advances the state.
+    Fills ``out`` with the predictions, in the network's units, of rows before they are learned, NaN
+    where learning exploded. Returns how often it did and was set back, and the number of rows with
+    a target.
     """
+    net, rule, memory, guard, W, x, of_X, of_Y, noise = learner.contents
+    X, Y = scaling.enter(of_X, X), scaling.enter(of_Y, Y)
     n, q = W.shape
     dt, n_outputs, hidden_first = net
     eta, internal_rate, literal, forgetting, regularization = rule
@@ -480,7 +466,7 @@ def learn(net, rule, memory, guard, W, x, X, Y, starts, out):
     D_e, innovations = np.empty(n_outputs), np.empty(n_outputs)
     explosions = 0
     _begin_again_if_changed(memory, W)
-    _tanh(x, f, np.int64(0), n)
+    elementwise.tanh(x, f, np.int64(0), n)
     for k in range(len(X)):
         if starts[k]:
             _rest(x, f, e)
@@ -517,7 +503,7 @@ def learn(net, rule, memory, guard, W, x, X, Y, starts, out):
             _compose(W_0, G, W_o, W)
             _keep_good(guard, W)
     _compose(W_0, G, W_o, W)
-    return explosions
+    return explosions, scaling.track(noise, Y, out)
 
 
 @part
@@ -569,11 +555,13 @@ def apply_batch(net, eta, batch, W):
 
 
 @kernel
-def learn_batch(net, eta, regularization, batch, guard, W, x, X, Y, starts, out, block):
+def learn_batch(learner, X, Y, starts, out, block):
     """Collect the rows of X, Y at fixed weights; change W after every ``block`` rows with a target.
 
     Fills ``out`` and returns like ``learn``.
     """
+    net, rule, batch, guard, W, x, of_X, of_Y, noise = learner.contents
+    X, Y = scaling.enter(of_X, X), scaling.enter(of_Y, Y)
     n, q = W.shape
     dt, n_outputs, hidden_first = net
     V, B, e, rows = batch
@@ -582,7 +570,7 @@ def learn_batch(net, eta, regularization, batch, guard, W, x, X, Y, starts, out,
     phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
     D_e, errors = np.empty(n_outputs), np.empty(n_outputs)
     explosions = 0
-    _tanh(x, f, np.int64(0), n)
+    elementwise.tanh(x, f, np.int64(0), n)
     for k in range(len(X)):
         if starts[k]:
             _rest(x, f, e)
@@ -600,15 +588,15 @@ def learn_batch(net, eta, regularization, batch, guard, W, x, X, Y, starts, out,
         if not known:
             continue
         if rows[0] == block:
-            apply_batch(net, eta, batch, W)
+            apply_batch(net, rule.eta, batch, W)
         if _exploded(limits, guard.size, x, Y, k, W.sum() if rows[0] == 0 else 0.0):
             _back_to_good(guard, W)
             _rest(x, f, e)
-            V[:] = np.eye(q) * regularization
+            V[:] = np.eye(q) * rule.regularization
             B[:] = 0.0
             rows[0] = 0
             out[k].fill(np.nan)
             explosions += 1
         elif limits[2] >= max(n, _WATCHED_ROWS):
             _keep_good(guard, W)
-    return explosions
+    return explosions, scaling.track(noise, Y, out)

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skrecurrent._kernels import elementwise, scaling
 from skrecurrent._kernels._compile import kernel, part
 
 TANH, LOGISTIC = range(2)
@@ -73,23 +74,6 @@ class FastNet(NamedTuple):
 
 
 @part(forceinline=True)
-def _tanh(x, out, first, stop):
-    """tanh to 1e-15 in a loop that the compiler vectorises, which it does not with np.tanh.
-
-    Hand over a zero as np.int64(0): a literal 0 would be compiled once more.
-    """
-    for i in range(first, stop):
-        y = min(max(x[i], -20.0), 20.0) / 32.0
-        m = 1.0 + y / 11.0  # m becomes exp(y) - 1 = y (1 + y/2 (1 + y/3 (...)))
-        for k in range(10, 1, -1):
-            m = 1.0 + y / k * m
-        m *= y
-        for _ in range(6):
-            m *= m + 2.0  # exp(2 y) - 1
-        out[i] = m / (m + 2.0)
-
-
-@part(forceinline=True)
 def _power(a, p):
     """g or h at a centred activation."""
     if p == 0:
@@ -127,7 +111,7 @@ def _limit(bound, W, D):
     for i in range(n):
         for j in range(q):
             bracket[i * q + j] = (W[i, j] + D[i, j]) / bound
-    _tanh(bracket, limited, np.int64(0), n * q)
+    elementwise.tanh(bracket, limited, np.int64(0), n * q)
     for i in range(n):
         for j in range(q):
             D[i, j] = bound * limited[i * q + j] - W[i, j]
@@ -159,7 +143,7 @@ def _step(net, W, gains, decay, X, k, before, after, row, z, t, D, v, g, cg):
         for j in range(q):
             s += (W[i, j] + D[before, i, j]) * v[row, j]
         z[after * n + i] = slope * s
-    _tanh(z, t, after * n, after * n + n)
+    elementwise.tanh(z, t, after * n, after * n + n)
     for i in range(n):
         rh = gains[i] * _power(t[after * n + i], net.h)
         for j in range(q):
@@ -195,7 +179,7 @@ def _load(net, state, z, t, D):
         z[i] = slope * state[i]
         for j in range(q):
             D[0, i, j] = state[n + i * q + j]
-    _tanh(z, t, np.int64(0), n)
+    elementwise.tanh(z, t, np.int64(0), n)
 
 
 @part(forceinline=True)
@@ -210,8 +194,14 @@ def _save(net, z, D, slot, state):
 
 
 @kernel
-def run(net, W, gains, state, X, starts, out):
-    """Run the frozen network over the rows of X; moves ``state`` in place, fills ``out``."""
+def run(network, state, X, starts, out):
+    """Run the frozen network over the rows of X; moves ``state`` in place.
+
+    ``network`` holds net, W, gains and the statistics of X and Y. Fills ``out`` with the
+    predictions.
+    """
+    net, W, gains, of_X, of_Y = network.contents
+    X = scaling.seen(of_X, X)
     n, q = W.shape
     z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
     v, g, cg = np.empty((1, q)), np.empty((1, q)), np.empty(q)
@@ -226,6 +216,7 @@ def run(net, W, gains, state, X, starts, out):
             out[k, o] = _prediction(net, n, z, t, after, o)
         before, after = after, before
     _save(net, z, D, before, state)
+    scaling.restore(of_Y, out)
 
 
 @part(forceinline=True)
@@ -781,15 +772,18 @@ def _recover(sensitivities, optimizer, guard, W, gains):
 
 
 @kernel
-def learn(net, sensitivities, optimizer, guard, W, gains, state, X, Y, starts, out):
-    """Learn the rows of X, Y one after another by eqs. (6)-(11), everything in place.
+def learn(learner, X, Y, starts, out):
+    """Learn the rows of X, Y one after another by eqs. (6)-(11).
 
-    After every ``update_interval`` learned rows w(1) and with it the current weights are changed;
-    p and q are kept. A row with ``starts[k]`` begins a new sequence at rest. Fills ``out`` with the
-    predictions of rows before they are learned, NaN where learning exploded. Returns how often it
-    did and was set back.
+    ``learner`` is all that this changes in place, and the net. After every ``update_interval``
+    learned rows w(1) and with it the current weights are changed; p and q are kept. A row with
+    ``starts[k]`` begins a new sequence at rest. Fills ``out`` with the predictions, in the
+    network's units, of rows before they are learned, NaN where learning exploded. Returns how often
+    it did and was set back, and the number of rows with a target.
     """
     # Taken out of their tuples once: every access inside the loop would count references.
+    net, sensitivities, optimizer, guard, W, gains, state, of_X, of_Y, noise = learner.contents
+    X, Y = scaling.enter(of_X, X), scaling.enter(of_Y, Y)
     Q, p, sums, counts = sensitivities
     limits, update_interval = guard.limits, optimizer.update_interval
     n, q = W.shape
@@ -833,4 +827,4 @@ def learn(net, sensitivities, optimizer, guard, W, gains, state, X, Y, starts, o
                     _remember(guard, W, gains)
         before, after = after, before
     _save(net, z, D, before, state)
-    return explosions
+    return explosions, scaling.track(noise, Y, out)

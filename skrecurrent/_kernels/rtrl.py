@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skrecurrent._kernels import elementwise, scaling
 from skrecurrent._kernels._compile import kernel, part
 
 SGD, ADAM, DEKF = range(3)
@@ -152,20 +153,12 @@ def new_bank(n, q, n_outputs, train_hidden):
     )
 
 
-@part(fastmath=False)
-def _copy(A, out):
-    """out = A, or as many of its rows as out has."""
-    for i in range(len(out)):
-        for j in range(out.shape[1]):
-            out[i, j] = A[i, j]
-
-
 @kernel(fastmath=False)
 def restart(bank, W):
     """Both copies become W, and the filters know its output rows but are not sure of them."""
     still, hidden, rows, covariance, noise, error, share, copy_error, copy_share, begun = bank
     n_outputs, q = len(copy_error), W.shape[1]
-    _copy(W, still)
+    elementwise.copy(W, still)
     hidden[:] = covariance[:] = 0.0
     for c in range(q):
         for r in range(len(hidden)):
@@ -301,8 +294,13 @@ def _step(net, W, x, f, X, k, Phi, Psi, j):
 
 
 @kernel
-def run(net, W, x, X, starts, out):
-    """Run the frozen network over the rows of X; x is the state, in place; fills ``out``."""
+def run(network, x, X, starts, out):
+    """Run the frozen network over the rows of X; x is the state, in place.
+
+    ``network`` holds net, W and the statistics of X and Y. Fills ``out`` with the predictions.
+    """
+    net, W, of_X, of_Y = network.contents
+    X = scaling.seen(of_X, X)
     q = W.shape[1]
     Phi, Psi = np.empty((1, q)), np.empty((1, q))
     f = np.tanh(x)
@@ -313,6 +311,31 @@ def run(net, W, x, X, starts, out):
         _step(net, W, x, f, X, k, Phi, Psi, np.uintp(0))
         for o in range(net.n_outputs):
             out[k, o] = x[o]
+    scaling.restore(of_Y, out)
+
+
+@kernel
+def run_copies(network, x, X, starts, out):
+    """``run`` for the two copies of a stream; x is the states of both.
+
+    ``network`` holds still and copy_share of the bank, too.
+    """
+    net, W, still, copy_share, of_X, of_Y = network.contents
+    X = scaling.seen(of_X, X)
+    n, q = W.shape
+    Phi, Psi, j = np.empty((1, q)), np.empty((1, q)), np.uintp(0)
+    x0, x1 = x[:n], x[n:]
+    f0, f1 = np.tanh(x0), np.tanh(x1)
+    for k in range(len(X)):
+        if starts[k]:
+            x[:] = 0.0
+            f0[:] = 0.0
+            f1[:] = 0.0
+        _step(net, W, x0, f0, X, k, Phi, Psi, j)
+        _step(net, still, x1, f1, X, k, Phi, Psi, j)
+        for o in range(net.n_outputs):
+            out[k, o] = x0[o] + copy_share[o, 1] * (x1[o] - x0[o])
+    scaling.restore(of_Y, out)
 
 
 @part
@@ -396,7 +419,7 @@ def _advance(net, P, J, Phi, Psi, C, position):
         carried, product = product, carried
     left = np.zeros((q, n + K))  # before the first block what P holds is of an earlier sequence
     right = np.empty((n + K, n))
-    _copy(carried, right[:n])
+    elementwise.copy(carried, right[:n])
     for r in range(n):
         if r == 0:
             _copy_transposed(Psi, left[:, n:])
@@ -665,8 +688,8 @@ def _remember(guard, W):
     """Once in a while: the candidate has proved good, or not; W is the next candidate."""
     good, candidate, limits = guard
     if limits[1] <= _GOOD * limits[0]:
-        _copy(candidate, good)
-    _copy(W, candidate)
+        elementwise.copy(candidate, good)
+    elementwise.copy(W, candidate)
     limits[1] = limits[2] = 0.0
 
 
@@ -688,8 +711,8 @@ def forget(block):
 def _recover(guard, W, x, block):
     """Back to the last good weights, at rest."""
     good, candidate, limits = guard
-    _copy(good, W)
-    _copy(good, candidate)
+    elementwise.copy(good, W)
+    elementwise.copy(good, candidate)
     limits[1] = limits[2] = 0.0
     rest(x, block)
 
@@ -718,18 +741,21 @@ def _end_step(net, P, J, Phi, Psi, C, position):
 
 
 @kernel
-def learn(net, block, optimizer, guard, W, x, X, Y, starts, out):
-    """Learn the rows of X, Y one after another, everything in place.
+def learn(learner, X, Y, starts, out):
+    """Learn the rows of X, Y one after another; ``learner`` is all that this changes, and the net.
 
-    A row with ``starts[k]`` begins a new sequence at rest. Fills ``out`` with the predictions of
-    rows before they are learned, NaN where learning exploded. Returns how often it did and was set
-    back.
+    A row with ``starts[k]`` begins a new sequence at rest. Fills ``out`` with the predictions, in
+    the network's units, of rows before they are learned, NaN where learning exploded. Returns how
+    often it did and was set back, and the number of rows with a target.
     """
     # Taken out of their tuples once: every access inside the loop would count references.
+    net, block, optimizer, guard, W, x, of_X, of_Y, noise_of_predictions = learner.contents
+    X, Y = scaling.enter(of_X, X), scaling.enter(of_Y, Y)
     P, J, Phi, Psi, C, trace, position = block
     solver, rate, momentum, velocity, moment, covariance, _, noise, steps = optimizer
     limits = guard.limits
     (n, q), n_outputs, K = W.shape, net.n_outputs, len(J)
+    x = x[:n]  # a network that streams by another rule has more of it
     rows = n if K else n_outputs
     Lam, seed, f = np.empty((K + 1, n)), np.empty(n_outputs), np.tanh(x)
     G, gain, change = np.empty((rows, q)), np.empty((rows, q)), np.empty((rows, q))
@@ -780,16 +806,18 @@ def learn(net, block, optimizer, guard, W, x, X, Y, starts, out):
             _remember(guard, W)
         if K:
             _end_step(net, P, J, Phi, Psi, C, position)
-    return explosions
+    return explosions, scaling.track(noise_of_predictions, Y, out)
 
 
 @kernel
-def stream(net, block, bank, guard, W, x, X, Y, starts, out):
+def stream(learner, X, Y, starts, out):
     """Learn the rows of X, Y as a stream: output filters first, hidden rows on what they leave.
 
-    In place like ``learn``, and with the same answers; x holds the states of all copies. The copies
+    Like ``learn``, but with a bank for the optimizer; x holds the states of all copies. The copies
     predict separately; the share of each follows from its errors in earlier rows.
     """
+    net, block, bank, guard, W, x, of_X, of_Y, noise = learner.contents
+    X, Y = scaling.enter(of_X, X), scaling.enter(of_Y, Y)
     P, J, Phi, Psi, C, trace, position = block
     still, hidden, copy_share = bank.still, bank.hidden, bank.copy_share
     copy_error, of_copies = bank.copy_error.reshape(copy_share.size), copy_share.reshape(-1)
@@ -850,7 +878,7 @@ def stream(net, block, bank, guard, W, x, X, Y, starts, out):
             _remember(guard, W)
         if K:
             _end_step(net, P, J, Phi, Psi, C, position)
-    return explosions
+    return explosions, scaling.track(noise, Y, out)
 
 
 @kernel

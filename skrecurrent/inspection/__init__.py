@@ -1,7 +1,14 @@
 """How networks learn and what they predict: records and pictures of both."""
 
+from skrecurrent.inspection._fast_weights import FastWeightsDisplay
 from skrecurrent.inspection._forecast import ForecastDisplay
 from skrecurrent.inspection._loss_curve import LossCurveDisplay
 from skrecurrent.inspection._weight_dynamics import WeightDynamicsDisplay, weight_dynamics
 
-__all__ = ["ForecastDisplay", "LossCurveDisplay", "WeightDynamicsDisplay", "weight_dynamics"]
+__all__ = [
+    "FastWeightsDisplay",
+    "ForecastDisplay",
+    "LossCurveDisplay",
+    "WeightDynamicsDisplay",
+    "weight_dynamics",
+]

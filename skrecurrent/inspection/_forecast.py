@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
-from skrecurrent.inspection._plotting import axes_given_or_new, style
+from skrecurrent.inspection._plotting import axes_given_or_new, first_rows, style
 
 # Half an interval that holds 90 % of normally distributed errors, in standard deviations.
 _DEVIATIONS = 1.645
@@ -337,23 +337,23 @@ class ForecastDisplay:
         )
         self.figure_ = self.axes_[0].figure
         name = self.estimator_name if name is None else name
-        first_rows = _first_rows(self.sequence_id)
+        starts = first_rows(self.sequence_id)
 
         look = {"color": "k", "lw": 1.0, "label": "observed"}
         if np.isnan(observed).any():  # a value between two missing ones has no line to it
             look["marker"] = "."
         look = style(look, true_kw)
-        self.true_lines_ = self._draw(observed, first_rows, look)
+        self.true_lines_ = self._draw(observed, starts, look)
         look = style({"lw": 1.5, "label": name or "predicted"}, pred_kw)
-        self.pred_lines_ = self._draw(predicted, first_rows, look)
+        self.pred_lines_ = self._draw(predicted, starts, look)
         self.bands_ = None
         if self.y_std is not None:
             look = style({"color": "C0", "alpha": 0.2, "lw": 0, "label": "90 % interval"}, band_kw)
             half = _DEVIATIONS * np.reshape(self.y_std, predicted.shape)
-            self.bands_ = self._fill(predicted - half, predicted + half, first_rows, look)
+            self.bands_ = self._fill(predicted - half, predicted + half, starts, look)
         look = style({"color": "0.6", "lw": 0.8, "ls": ":", "zorder": 0}, break_kw)
         self.break_lines_ = np.array(
-            [[panel.axvline(row - 0.5, **look) for row in first_rows] for panel in self.axes_],
+            [[panel.axvline(row - 0.5, **look) for row in starts] for panel in self.axes_],
             dtype=object,
         )
 
@@ -363,18 +363,18 @@ class ForecastDisplay:
         self.axes_[0].legend()
         return self
 
-    def _draw(self, values, first_rows, look):
+    def _draw(self, values, starts, look):
         """A line in every panel, broken where a sequence starts."""
-        rows, values = _broken(first_rows, np.arange(len(values), dtype=float), values)
+        rows, values = _broken(starts, np.arange(len(values), dtype=float), values)
         return np.array(
             [panel.plot(rows, column, **look)[0] for panel, column in zip(self.axes_, values.T)],
             dtype=object,
         )
 
-    def _fill(self, lower, upper, first_rows, look):
+    def _fill(self, lower, upper, starts, look):
         """A band in every panel, broken where a sequence starts."""
         rows = np.arange(len(lower), dtype=float)
-        rows, lower, upper = _broken(first_rows, rows, lower, upper)
+        rows, lower, upper = _broken(starts, rows, lower, upper)
         return np.array(
             [
                 panel.fill_between(rows, *s, **look)
@@ -384,14 +384,6 @@ class ForecastDisplay:
         )
 
 
-def _broken(first_rows, *columns):
+def _broken(starts, *columns):
     """Arrays with NaN before the rows in which a sequence starts."""
-    return [np.insert(values, first_rows, np.nan, axis=0) for values in columns]
-
-
-def _first_rows(sequence_id):
-    """The rows in which a sequence starts, but for the first."""
-    if sequence_id is None:
-        return np.empty(0, dtype=np.intp)
-    ids = np.asarray(sequence_id)
-    return np.flatnonzero(ids[1:] != ids[:-1]) + 1
+    return [np.insert(values, starts, np.nan, axis=0) for values in columns]

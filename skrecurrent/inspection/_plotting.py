@@ -21,3 +21,11 @@ def style(*keywords):
     from matplotlib.lines import Line2D
 
     return {key: value for kw in keywords for key, value in normalize_kwargs(kw, Line2D).items()}
+
+
+def first_rows(sequence_id):
+    """The rows in which a sequence starts, but for the first."""
+    if sequence_id is None:
+        return np.empty(0, dtype=np.intp)
+    ids = np.asarray(sequence_id)
+    return np.flatnonzero(ids[1:] != ids[:-1]) + 1

@@ -44,6 +44,18 @@ print(json.dumps([seconds(), seconds()]))
 """
 
 
+# The smallest kernel: what Numba needs before it calls any function that it has compiled.
+FIRST_CALL = """
+import json, time
+import numpy as np
+from skrecurrent._kernels import scaling
+
+began = time.process_time()
+scaling.finite(np.ones((1, 1)))
+print(json.dumps(time.process_time() - began))
+"""
+
+
 def in_new_process(code, directory):
     """What the code prints; compiled code, Python's and Numba's, is kept in the directory."""
     places = {"NUMBA_CACHE_DIR": directory, "PYTHONPYCACHEPREFIX": directory}
@@ -73,6 +85,7 @@ def report():
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as directory:
         imports = [in_new_process(IMPORTS, directory) for _ in range(REPEATS + 1)][1:]
+        calls = [in_new_process(FIRST_CALL, directory) for _ in range(REPEATS + 1)][1:]
     rows = [
         [f"`{estimator}`", name, *(f"{seconds:.2f}" for seconds in first_uses(estimator, use))]
         for estimator in ESTIMATORS
@@ -83,7 +96,8 @@ def report():
         f"{load:.1f} when this began. `import skrecurrent` takes {np.median(imports):.2f} after "
         "scikit-learn and Numba. Below, 300 rows of NARMA10 at defaults: the first use in a "
         "process where Numba has to compile, what it takes above the second one where Numba's "
-        f"cache on disk is filled, and the second. Medians of {REPEATS} but for compilation.\n\n"
+        f"cache on disk is filled ({np.median(calls):.2f} of that is Numba's own for its first "
+        f"call of anything), and the second. Medians of {REPEATS} but for compilation.\n\n"
         + markdown(["estimator", "use", "compiling", "cached, above warm", "warm"], rows)
     )
 

@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 from skrecurrent import RTRLRegressor
+from skrecurrent._kernels import scaling
 from tests.benchmarks.table import interleaved_seconds, markdown
 
 N_FEATURES, LEARNING_RATE, REPEATS = 4, 1e-3, 9
@@ -51,7 +52,7 @@ def contestants(n, n_rows):
     x, P = np.zeros(n), np.zeros((n, W.size))
     scratch, out = np.zeros_like(P), np.empty_like(targets)
     return (
-        lambda: ours._learn(X, targets, starts, out),
+        lambda: ours._learn(X, targets, starts, out, scaling.AS_GIVEN, scaling.NO_NOISE),
         lambda: plain_rtrl(W, x, P, scratch, X, y),
         (ours.weights_, W),
     )

@@ -7,7 +7,8 @@ from functools import partial
 import numpy as np
 
 from skrecurrent import RTRLRegressor
-from skrecurrent._kernels import rtrl
+from skrecurrent._kernels import rtrl, scaling
+from skrecurrent._kernels._bundle import bundle
 from skrecurrent.datasets import load_elnino, load_sunspots, make_switching_system
 from tests.benchmarks.accuracy import GENERATED
 from tests.benchmarks.stream_peers import PEERS
@@ -88,8 +89,8 @@ def prequential(estimator, X, y, learner=None):
         row = X[k : k + 1]
         whole[k] = estimator.predict(row)[0]
         if learner is not None:
-            arguments = (estimator._net, estimator.weights_, estimator.state_.copy())
-            rtrl.run(*arguments, row, start, learner[k : k + 1])
+            network = bundle((estimator._net, estimator.weights_, *scaling.AS_GIVEN))
+            rtrl.run(network, estimator.state_.copy(), row, start, learner[k : k + 1])
         estimator.partial_fit(row, y[k : k + 1])
     return whole
 

@@ -6,16 +6,24 @@ its result is compared with the same thing done by hand, bit for bit.
 """
 
 import numpy as np
+import pytest
 from sklearn.base import clone
 
+from skrecurrent import RTRLRegressor
 from tests.common import ESTIMATORS
 
-FEW = ("lm", "dekf", "aprl", "aprl-batch")
+EVERY = {
+    "auto": RTRLRegressor(4, max_iter=3, random_state=0),
+    "auto-echo-state": RTRLRegressor(12, train_hidden=False, random_state=0),
+    **ESTIMATORS,
+}
+
+every_estimator = pytest.mark.parametrize("name", EVERY)
 
 
 def new(name, **params):
     """An estimator that has learned nothing."""
-    return clone(ESTIMATORS[name]).set_params(**params)
+    return clone(EVERY[name]).set_params(**params)
 
 
 def make_series(n_rows, noise=0.05, seed=0):

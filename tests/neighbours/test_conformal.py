@@ -6,7 +6,7 @@ EnbPI fits on blocks of rows drawn with replacement, so the rows must bring thei
 import numpy as np
 import pytest
 
-from tests.neighbours import FEW, make_series, new, windows
+from tests.neighbours import every_estimator, make_series, new, windows
 
 N_TRAINING, N_UPDATE = 400, 20
 
@@ -20,7 +20,7 @@ def regressor(estimator):
 
 
 @pytest.mark.filterwarnings("ignore:\\s*This function behavior has been changed:UserWarning")
-@pytest.mark.parametrize("name", FEW)
+@every_estimator
 def test_intervals_cover_what_they_promise(name):
     X, y = windows(make_series(1000, noise=0.2), 8)
     mapie = regressor(new(name, stateful=False, max_iter=10)).fit(X[:N_TRAINING], y[:N_TRAINING])

@@ -7,16 +7,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from tests.common import assert_same, assert_unchanged, make_rows, observable
-from tests.neighbours import FEW, new
+from tests.neighbours import every_estimator, new
 
 X, y = make_rows(150, missing=0.1)
 NAMES = ["inflow", "outflow"]
 IDS = np.repeat(["a", "b", "c"], 50)
 
-few_estimators = pytest.mark.parametrize("name", FEW)
 
-
-@few_estimators
+@every_estimator
 def test_polars_frames_are_learned_like_arrays_and_their_columns_checked(name):
     import polars as pl
 
@@ -38,7 +36,7 @@ def test_polars_frames_are_learned_like_arrays_and_their_columns_checked(name):
     assert_unchanged(before, estimator)
 
 
-@few_estimators
+@every_estimator
 def test_polars_frames_of_several_targets(name):
     import polars as pl
 
@@ -47,7 +45,7 @@ def test_polars_frames_of_several_targets(name):
     assert_same(new(name).fit(X, frame), new(name).fit(X, Y))
 
 
-@few_estimators
+@every_estimator
 def test_set_output_of_a_pipeline_changes_no_prediction(name):
     import polars as pl
 
@@ -60,7 +58,7 @@ def test_set_output_of_a_pipeline_changes_no_prediction(name):
     assert_array_equal(predictions, expected)
 
 
-@few_estimators
+@every_estimator
 @pytest.mark.parametrize("how", ["fit", "partial_fit"])
 def test_cloudpickle_in_mid_stream_changes_no_bit(name, how):
     import cloudpickle

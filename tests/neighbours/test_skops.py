@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.common import ESTIMATORS, assert_same, assert_unchanged, make_rows, observable
-from tests.neighbours import new
+from tests.common import assert_same, assert_unchanged, make_rows, observable
+from tests.neighbours import EVERY, every_estimator, new
 
 PAGE = Path(__file__).parents[2] / "docs" / "persistence.md"
 LISTED = re.findall(r'"(skrecurrent\.[\w.]+)"', PAGE.read_text(encoding="utf-8"))
 
 X, y = make_rows(150, missing=0.1)
-
-every_estimator = pytest.mark.parametrize("name", ESTIMATORS)
 
 
 @every_estimator
@@ -33,7 +31,7 @@ def test_the_list_has_no_type_too_many():
     import skops.io
 
     needed = set()
-    for name in ESTIMATORS:
+    for name in EVERY:
         for learned in (new(name).fit(X, y), new(name).partial_fit(X, y)):
             needed.update(skops.io.get_untrusted_types(data=skops.io.dumps(learned)))
     assert needed == set(LISTED)
