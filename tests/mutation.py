@@ -56,6 +56,8 @@ TESTS = {
         *CONTRACT,
         "-k fast",
     ],
+    KERNELS + "elementwise.py": ["tests/test_fast_weight_kernel.py", "tests/test_aprl_kernel.py"],
+    KERNELS + "_bundle.py": ["tests/test_rtrl_kernel.py", "tests/test_fast_weight_kernel.py"],
     KERNELS + "jacobian.py": ["tests/test_levenberg_marquardt.py"],
     KERNELS + "scaling.py": [
         "tests/test_scaling.py",
