@@ -143,15 +143,15 @@ class _Recorder:
         """Let the model learn one row at a time; by the hook's contract that changes no bit."""
         self._model, learn = model, model._learn
 
-        def learn_watched(X, Y, starts, out, **how):
+        def learn_watched(X, Y, starts, out, *units, **how):
             if not self._travelled.any():  # an epoch may begin by going back to better weights
                 self._start_from(model.weights_)
-            explosions = 0
+            counts = np.zeros(2, np.int64)  # of explosions and of rows with a target
             for k in range(len(X)):
                 row = slice(k, k + 1)
-                explosions += learn(X[row], Y[row], starts[row], out[row], **how)
+                counts += learn(X[row], Y[row], starts[row], out[row], *units, **how)
                 self._add_change(model.weights_)
-            return explosions
+            return counts
 
         model._learn = learn_watched
 
