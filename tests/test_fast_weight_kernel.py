@@ -52,7 +52,7 @@ class Problem(NamedTuple):
     starts: np.ndarray
 
 
-LENGTHS = sized((17, 1, 8, 30), (9, 1, 4))
+LENGTHS = sized((17, 1, 8, 30), (14, 1, 6))
 
 
 def make_problem(case, lengths=LENGTHS, missing=0.3, seed=0):

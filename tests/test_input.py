@@ -26,6 +26,7 @@ from tests.common import (
     make_rows,
     needs_compiled_code,
     observable,
+    sized,
 )
 
 CLASSES = {type(e).__name__: e for e in reversed(ESTIMATORS.values())}
@@ -108,7 +109,7 @@ def as_frame(array):
     )
 
 
-LONG_X, LONG_Y = make_rows(40, 2, 2, seed=3)
+LONG_X, LONG_Y = make_rows(sized(40, 15), 2, 2, seed=3)
 
 ODD = {
     "one row": (LONG_X[:1], LONG_Y[:1]),
