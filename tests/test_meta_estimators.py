@@ -36,7 +36,7 @@ from sklearn.model_selection import (
 )
 from sklearn.multioutput import MultiOutputRegressor, RegressorChain
 
-from tests.common import ESTIMATORS, assert_same, assert_unchanged, make_rows, observable
+from tests.common import ESTIMATORS, assert_same, assert_unchanged, make_rows, observable, sized
 
 few_estimators = pytest.mark.parametrize("name", ["dekf", "aprl"])
 
@@ -211,7 +211,7 @@ DRAWING = {
 @few_estimators
 @pytest.mark.parametrize("meta", DRAWING)
 def test_without_state_rows_may_be_drawn(name, meta):
-    wrapped = DRAWING[meta](new(name, stateful=False, max_iter=10))
+    wrapped = DRAWING[meta](new(name, stateful=False, max_iter=sized(10, 4)))
     predictions = wrapped.fit(X[:100], WITHOUT_MEMORY[:100]).predict(X[100:])
     assert r2_score(WITHOUT_MEMORY[100:], predictions) > 0.5
     again = clone(wrapped).fit(X[:100], WITHOUT_MEMORY[:100])
