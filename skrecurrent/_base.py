@@ -373,7 +373,7 @@ class BaseRecurrentRegressor(
 
     def _create(self, given, continues=False):
         """A network at rest whose learning rule has no memory; new unless training continues."""
-        self._bundles = {}
+        self._bundles = {}  # which would keep the memory of the network before
         n_features, n_outputs = given.rows.shape[1], given.targets.shape[1]
         self._target_ndim = given.target_ndim
         self._stateful = self.stateful

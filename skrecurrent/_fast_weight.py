@@ -356,8 +356,11 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     @property
     def fast_weights_(self):
         """The weights as they now are, of the shape of ``weights_``."""
-        n = len(self._weights)
-        return self._weights + self._state[n:].reshape(self._weights.shape)
+        return self._fast_weights_in(self._state)
+
+    def _fast_weights_in(self, state):
+        """The weights in a state, which holds how far they are from ``weights_``."""
+        return self._weights + state[len(self._weights) :].reshape(self._weights.shape)
 
     # ------------------------------------------------------------------ hooks
 

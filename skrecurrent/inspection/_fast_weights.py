@@ -221,11 +221,11 @@ class FastWeightsDisplay:
 def _fast_weights_after_rows(estimator, X, sequence_id):
     """The weights after each row of X, of shape (n_samples, n, q)."""
     rows, starts, _ = estimator._check_rows(X, sequence_id)
-    state, weights = estimator._state.copy(), estimator.weights_
-    fast_weights = np.empty((len(rows), *weights.shape))
+    state = estimator._state.copy()
+    fast_weights = np.empty((len(rows), *estimator.weights_.shape))
     for k in range(len(rows)):
         estimator._run(rows[k : k + 1], starts[k : k + 1], state, estimator._statistics)
-        fast_weights[k] = weights + state[len(weights) :].reshape(weights.shape)
+        fast_weights[k] = estimator._fast_weights_in(state)
     return fast_weights
 
 
