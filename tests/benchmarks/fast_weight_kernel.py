@@ -32,10 +32,6 @@ def ours(gradient, W, gains, X, Y, *options):
 
 def jax_loss():
     """The same loss of one sequence as a scan, for JAX to differentiate."""
-    # one thread, like us; read when JAX starts
-    os.environ.setdefault(
-        "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-    )
     import jax
     import jax.numpy as jnp
 

@@ -1,13 +1,54 @@
-"""The blocked kernel against plain RTRL whose products BLAS computes, in one process."""
+"""The blocked kernel against plain RTRL in BLAS and in JAX, and against what memory delivers."""
+
+from contextlib import suppress
 
 import numpy as np
 from numba import njit
 
 from skrecurrent import RTRLRegressor
-from skrecurrent._kernels import scaling
-from tests.benchmarks.table import interleaved_seconds, markdown
+from skrecurrent._kernels.rtrl import block_length
+from tests.benchmarks.table import bare_learning, interleaved_seconds, markdown, missed_goals
 
-N_FEATURES, LEARNING_RATE, REPEATS = 4, 1e-3, 9
+N_FEATURES, LEARNING_RATE, REPEATS, FEW_REPEATS = 4, 1e-3, 9, 3
+
+SYNCHRONOUS = {"update_order": "synchronous"}
+
+# Units in all, and how many times faster than plain RTRL they must be. From LARGE units on calls
+# take seconds and are repeated less often.
+GOALS = {8: 1, 16: 1.4, 32: 4, 64: 9, 128: 12, 256: None}
+LARGE = 128
+
+# Percent of the stream rate at which P must be read, from so many units on.
+STREAM_GOAL, STREAM_FROM = 60, 32
+
+AGAINST = ["n", "blocked", "plain", "times faster", "goal", "JAX", "times faster", "difference"]
+OF_MEMORY = ["n", "P, MB", "GB/s", "GB/s of the sum", "percent"]
+BY_SOLVER = ["n", '"sgd"', '"dekf"', '"auto"', "partial_fit", "partial_fit, float32", "ratio"]
+
+TEXT = f"""\
+Microseconds per row, float64, an SGD update at every row, n units in all (one of them the \
+output), {N_FEATURES} inputs. Plain RTRL is in Numba with one BLAS product per row, and a scan \
+compiled by JAX. Medians of {REPEATS} interleaved runs ({FEW_REPEATS} from n = {LARGE} on) and of \
+their ratios. The last column is the largest difference of the weights, ours and plain, after the \
+same rows. A product of two large matrices reaches {{gemm:.0f}} GFLOP/s on this machine.
+
+{{against}}
+
+The same kernel beside the memory that holds the sensitivities P, n^2 q numbers, which are read once per row, by \
+the product that gives the gradient, and read and written once per block of n / 2 rows, \
+8 at least and 128 at most. (In the first block of a sequence they are not read.) These bytes per \
+second, and those of a bare sum over an array of this size, again and again, in four streams far \
+apart.
+
+{{of_memory}}
+
+Microseconds per row of the three solvers, bare kernels, the last two in their own order of the \
+update; and of "sgd" by `partial_fit` of the same rows at once, if X is float64 and if it is \
+float32, with the ratio of these.
+
+{{by_solver}}
+
+{{missed}}"""
 
 
 @njit(fastmath={"reassoc", "contract", "nsz", "arcp"})
@@ -34,46 +75,130 @@ def plain_rtrl(W, x, P, scratch, X, y):
     return x
 
 
-def contestants(n, n_rows):
-    """Functions that learn the same rows, ours and the plain one, and what they learned."""
-    rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(n_rows, N_FEATURES)), rng.normal(size=n_rows)
-    ours = RTRLRegressor(
+def jax_rtrl(W, X, y):
+    """A function that does the same as a compiled scan, always from the same start."""
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    n, q = W.shape
+    own = jnp.arange(n)
+
+    def step(carry, row):
+        (W, x, P), (u, target) = carry, row
+        phi = jnp.concatenate([jnp.tanh(x), u, jnp.ones(1)])
+        J = W[:, :n] * (1.0 - phi[:n] ** 2)
+        P = (J @ P).reshape(n, n, q).at[own, own].add(phi).reshape(n, n * q)
+        x = W @ phi
+        return (W - LEARNING_RATE * (x[0] - target) * P[0].reshape(n, q), x, P), None
+
+    scan = jax.jit(lambda carry, rows: jax.lax.scan(step, carry, rows)[0])
+    start = W.copy(), np.zeros(n), np.zeros((n, n * q))
+    return lambda: jax.block_until_ready(scan(start, (X, y)))
+
+
+@njit(fastmath={"reassoc"})
+def stream(A, times):
+    """Sum of all numbers in A, in four streams far apart, so many times."""
+    quarter = len(A) // 4
+    total = 0.0
+    for k in range(times):
+        A[k % len(A)] = k  # so that no sum can be left out
+        s0 = s1 = s2 = s3 = 0.0
+        for i in range(quarter):
+            s0 += A[i]
+            s1 += A[i + quarter]
+            s2 += A[i + 2 * quarter]
+            s3 += A[i + 3 * quarter]
+        total += s0 + s1 + s2 + s3
+    return total
+
+
+def learner(n, X, **options):
+    """An estimator of n units in all that has not learned anything yet."""
+    estimator = RTRLRegressor(
         n - 1,
-        solver="sgd",
         learning_rate_init=LEARNING_RATE,
-        update_order="synchronous",
         standardize=False,
         random_state=0,
-    ).partial_fit(X[:1], [np.nan])
-    ours.reset_state()
-    W = ours.weights_.copy()
-    targets, starts = y[:, None], np.zeros(n_rows, np.bool_)
-    x, P = np.zeros(n), np.zeros((n, W.size))
-    scratch, out = np.zeros_like(P), np.empty_like(targets)
-    return (
-        lambda: ours._learn(X, targets, starts, out, scaling.AS_GIVEN, scaling.NO_NOISE),
-        lambda: plain_rtrl(W, x, P, scratch, X, y),
-        (ours.weights_, W),
+        **options,
     )
+    return estimator.partial_fit(X[:1], [np.nan]).reset_state()
+
+
+def contestants(n):
+    """{name: (function, rows that a call learns)}, the bytes of P, and a difference.
+
+    The difference is that of the weights that ours and plain RTRL learned from the same rows. The
+    "rows" of the stream are sums over an array of P's size.
+    """
+    rng, K = np.random.default_rng(0), block_length(n)
+    n_rows = max(128, min(4000, 40_000_000 // n**3) // K * K)  # whole blocks
+    few = min(n_rows, 35_000_000_000 // n**4)  # for those that take seconds
+    X, y = rng.normal(size=(n_rows, N_FEATURES)), rng.normal(size=n_rows)
+    X_few, y_few, X_32 = X[:few], y[:few], X.astype(np.float32)
+    sgd, public, narrow = (learner(n, X, solver="sgd", **SYNCHRONOUS) for _ in range(3))
+    W = sgd.weights_.copy()
+    x, P = np.zeros(n), np.zeros((n, W.size))
+    scratch, numbers, sums = np.zeros_like(P), np.ones(P.size), max(16, 10_000_000 // P.size)
+    functions = {
+        "sgd": (bare_learning(sgd, X, y), n_rows),
+        "dekf": (bare_learning(learner(n, X, solver="dekf"), X, y), n_rows),
+        "default": (bare_learning(learner(n, X), X, y), n_rows),
+        "float64": (lambda: public.partial_fit(X, y), n_rows),
+        "float32": (lambda: narrow.partial_fit(X_32, y), n_rows),
+        "plain": (lambda: plain_rtrl(W, x, P, scratch, X_few, y_few), few),
+        "stream": (lambda: stream(numbers, sums), sums),
+    }
+    with suppress(ImportError):
+        functions["JAX"] = jax_rtrl(W, X_few, y_few), few
+    bare_learning(sgd, X_few, y_few)()
+    functions["plain"][0]()
+    return functions, P.nbytes, np.abs(sgd.weights_ - W).max()
+
+
+def measured(n):
+    """{name: microseconds per row of each repeat}, the bytes of P, and a difference."""
+    functions, size, difference = contestants(n)
+    calls, counts = zip(*functions.values())
+    seconds = interleaved_seconds(calls, REPEATS if n < LARGE else FEW_REPEATS)
+    return dict(zip(functions, (seconds / counts * 1e6).T)), size, difference
+
+
+def gemm_rate(n=1000):
+    """Operations per second of a product of matrices."""
+    A = np.random.default_rng(0).normal(size=(n, n))
+    return 2 * n**3 / np.median(interleaved_seconds([lambda: A @ A], REPEATS))
 
 
 def report():
-    rows = []
-    for n in (8, 16, 32, 64, 128):
-        n_rows = max(128, min(4000, 40_000_000 // n**3))
-        ours, plain, (W, W_plain) = contestants(n, n_rows)
-        ours()
-        plain()
-        difference = np.abs(W - W_plain).max()
-        seconds = interleaved_seconds([ours, plain], REPEATS) / n_rows * 1e6
-        ratio = np.median(seconds[:, 1] / seconds[:, 0])
-        blocked, plain_us = np.median(seconds, axis=0)
-        rows.append([n, f"{blocked:.1f}", f"{plain_us:.1f}", f"{ratio:.1f}", f"{difference:.0e}"])
-    return (
-        "Microseconds per row, float64, an SGD update at every row, n units in all (one of them "
-        f"the output), {N_FEATURES} inputs; both in Numba, plain RTRL with one BLAS product per "
-        f"row. Median of {REPEATS} interleaved runs, and median of their ratios. The last column "
-        "is the largest difference of the weights after the first run.\n\n"
-        + markdown(["n", "blocked", "plain", "times faster", "difference"], rows)
+    against, of_memory, by_solver, goals = [], [], [], []
+    for n, goal in GOALS.items():
+        micros, size, difference = measured(n)
+        us = {name: np.median(of) for name, of in micros.items()}
+        times = {name: np.median(of / micros["sgd"]) for name, of in micros.items()}
+        jax = [f"{us['JAX']:.1f}", f"{times['JAX']:.1f}"] if "JAX" in us else ["not installed", ""]
+        cells = [f"{us['sgd']:.1f}", f"{us['plain']:.1f}", f"{times['plain']:.1f}", goal or ""]
+        against.append([n, *cells, *jax, f"{difference:.0e}"])
+        moved = size * (1 + 2 / block_length(n))
+        percent = 100 * times["stream"] * moved / size
+        rates = moved / us["sgd"] / 1e3, size / us["stream"] / 1e3
+        of_memory.append([n, f"{size / 1e6:.3g}", *(f"{r:.1f}" for r in rates), f"{percent:.0f}"])
+        cost = np.median(micros["float32"] / micros["float64"])
+        names = "sgd", "dekf", "default", "float64", "float32"
+        by_solver.append([n, *(f"{us[name]:.1f}" for name in names), f"{cost:.2f}"])
+        if goal:
+            goals.append((f"times faster than plain RTRL, n = {n}:", times["plain"], goal))
+        if n >= STREAM_FROM:
+            goals.append((f"percent of the stream rate, n = {n}:", percent, STREAM_GOAL))
+    return TEXT.format(
+        against=markdown(AGAINST, against),
+        of_memory=markdown(OF_MEMORY, of_memory),
+        by_solver=markdown(BY_SOLVER, by_solver),
+        gemm=gemm_rate() / 1e9,
+        missed=missed_goals(goals, larger_is_better=True),
     )
+
+
+if __name__ == "__main__":
+    print(report())
