@@ -56,9 +56,13 @@ print(json.dumps(time.process_time() - began))
 """
 
 
-def in_new_process(code, directory):
-    """What the code prints; compiled code, Python's and Numba's, is kept in the directory."""
-    places = {"NUMBA_CACHE_DIR": directory, "PYTHONPYCACHEPREFIX": directory}
+def in_new_process(code, directory=None):
+    """What the code prints; compiled code, Python's and Numba's, is kept in the directory.
+
+    Without one it is kept where this process has it.
+    """
+    names = ("NUMBA_CACHE_DIR", "PYTHONPYCACHEPREFIX") if directory else ()
+    places = dict.fromkeys(names, directory)
     finished = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | places | {"PYTHONDONTWRITEBYTECODE": ""},

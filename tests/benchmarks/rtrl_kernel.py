@@ -34,9 +34,9 @@ same rows. A product of two large matrices reaches {{gemm:.0f}} GFLOP/s on this 
 
 {{against}}
 
-The same kernel beside the memory that holds the sensitivities P, n^2 q numbers, which are read once per row, by \
-the product that gives the gradient, and read and written once per block of n / 2 rows, \
-8 at least and 128 at most. (In the first block of a sequence they are not read.) These bytes per \
+The same kernel beside the memory that holds the sensitivities P, n^2 q numbers. They are read \
+once per row, by the product that gives the gradient (but not in the first block of a sequence), \
+and read and written once per block of n / 2 rows, 8 at least and 128 at most. These bytes per \
 second, and those of a bare sum over an array of this size, again and again, in four streams far \
 apart.
 
