@@ -12,12 +12,14 @@ from tests.benchmarks import (
     accuracy,
     aprl_kernel,
     calibration,
+    chunks,
     closed_loop,
     cold_start,
     fast_weight_kernel,
     fast_weights,
     one_row,
     rtrl_kernel,
+    scaling,
     streaming,
 )
 
@@ -41,7 +43,9 @@ SECTIONS = {
     "fast_weights": ("Fast weights: what they are good for", fast_weights.report),
     "fast_weight_kernel": ("Fast weights: the kernel", fast_weight_kernel.report),
     "one_row": ("One row at a time", one_row.report),
+    "chunks": ("Chunks and epochs: what Python adds", chunks.report),
     "cold_start": ("Cold start", cold_start.report),
+    "scaling": ("Time and memory beside the theory", scaling.report),
 }
 
 PACKAGES = "numpy scipy numba scikit-learn jax torch reservoirpy pyrcn echoes river"
