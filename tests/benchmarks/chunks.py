@@ -1,6 +1,5 @@
 """What Python adds to the kernels in chunks and in epochs, and what a long ``predict`` takes."""
 
-import time
 import warnings
 from functools import partial
 from pathlib import Path
@@ -14,12 +13,9 @@ from skrecurrent._aprl import _JUDGED_FRACTION
 from skrecurrent._fast_weight import _cut
 from skrecurrent.datasets import make_narma
 from tests.benchmarks.cold_start import ESTIMATORS, in_new_process
-from tests.benchmarks.table import bare_learning, interleaved_seconds, markdown, missed_goals
+from tests.benchmarks.table import bare_learning, markdown, missed_goals, seconds_for_a_while
 
 N_CHUNK, N_FIT, CHUNK_GOAL, FIT_GOAL = 1000, 2000, 1.05, 1.10
-
-# Runs are repeated for about so many seconds, so many times.
-SECONDS, FEWEST, MOST = 10, 3, 31
 
 FIT_RATIOS = "fit / passes", "fit / (passes + judging)"
 
@@ -63,15 +59,6 @@ print(json.dumps([seconds, after - before - predictions.nbytes / 1e6]))
 """
 
 
-def seconds_of(functions):
-    """``interleaved_seconds``, repeated so often that it takes a while, but not too long."""
-    began = time.perf_counter()
-    for function in functions:
-        function()
-    once = time.perf_counter() - began
-    return interleaved_seconds(functions, int(np.clip(SECONDS / (2 * once), FEWEST, MOST)))
-
-
 def ratio_of(a, b):
     """The median of the ratios of interleaved runs."""
     return np.median(a / b)
@@ -86,7 +73,9 @@ def chunks():
             model = clone(estimator).set_params(n_hidden=n_hidden, random_state=0)
             model.partial_fit(X[:N_CHUNK], y[:N_CHUNK])
             chunk = X[N_CHUNK:], y[N_CHUNK:]
-            seconds = seconds_of([partial(model.partial_fit, *chunk), bare_learning(model, *chunk)])
+            seconds = seconds_for_a_while(
+                [partial(model.partial_fit, *chunk), bare_learning(model, *chunk)]
+            )
             micro, ratio = np.median(seconds, axis=0) / N_CHUNK * 1e6, ratio_of(*seconds.T)
             rows.append([name, n_hidden, *(f"{us:.2f}" for us in micro), f"{ratio:.3f}"])
             goals.append((f"{name}, {n_hidden} units:", ratio, CHUNK_GOAL))
@@ -116,7 +105,7 @@ def fits():
         model = clone(estimator).set_params(tol=0, n_iter_no_change=epochs, random_state=0)
         fitted = clone(model).fit(X, y)
         assert fitted.n_iter_ == epochs
-        seconds = seconds_of([partial(model.fit, X, y), *one_pass(fitted, X, y)])
+        seconds = seconds_for_a_while([partial(model.fit, X, y), *one_pass(fitted, X, y)])
         fit, passes, judging = (seconds * [1, epochs, epochs + 1]).T
         ratios = ratio_of(fit, passes), ratio_of(fit, passes + judging)
         milli = np.median([fit, passes, judging], axis=1) * 1e3

@@ -9,9 +9,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
-from tests.benchmarks.table import interleaved_seconds, markdown
+from tests.benchmarks.table import markdown, seconds_for_a_while
 
-REPEATS = 3
+# Spent on each row of a table, if that is enough for three repeats.
+SECONDS = 5
 
 # A call learns so many rows that it takes about so many of the theory's operations. Whole blocks
 # of the largest exact gradient have 128 rows.
@@ -81,7 +82,7 @@ INTRODUCTION = f"""\
 n units in all, m features, q = n + m + 1 connections to each unit. Microseconds per row of \
 `partial_fit`, or of `loss_gradient` where the gradient of fast weights goes in reverse as in \
 `fit`, in calls of 128 rows or more; and megabytes of the estimator's pickle after that, which is \
-all that it keeps. Medians of {REPEATS} interleaved runs. Exponents are slopes on logarithmic \
+all that it keeps. Medians of interleaved runs, 3 at least. Exponents are slopes on logarithmic \
 scales through the {FITTED} largest sizes, in brackets those of the theory over the same sizes, \
 whose operations per row and numbers in memory are
 
@@ -90,6 +91,8 @@ four for each of o outputs, and a gradient for each output: o (n^2 q + (n + 4) q
 n^2 q + (n + 4 o) q^2 numbers;
 - APRL: n q + q^2, of order n^2;
 - fast weights: n q, the number of connections, in reverse, and its square forward.
+
+Where the memory outgrows a cache of the processor, time grows faster.
 """
 
 
@@ -123,7 +126,7 @@ def growth(learner, sizes, shapes):
     work, memory = (f(n, n + m + 1, outputs) for f in (learner.work, learner.memory))
     n_rows = BLOCK * np.clip(OPERATIONS // work // BLOCK, 1, MOST_BLOCKS)
     estimators, calls = zip(*(call(learner, *shape, k) for shape, k in zip(shapes, n_rows)))
-    seconds = np.median(interleaved_seconds(calls, REPEATS), axis=0)
+    seconds = np.median(seconds_for_a_while(calls, SECONDS), axis=0)
     return [
         ", ".join(map(str, sizes)),
         *with_exponent(sizes, seconds / n_rows * 1e6, work),
@@ -135,7 +138,7 @@ def growth_with_rows(learner):
     """The same for numbers of rows in one call; the time is that of all rows."""
     n = learner.units[0]
     estimators, calls = zip(*(call(learner, n, 1, 1, n_rows) for n_rows in ROWS))
-    seconds = np.median(interleaved_seconds(calls, REPEATS), axis=0)
+    seconds = np.median(seconds_for_a_while(calls, SECONDS), axis=0)
     return [
         n,
         *with_exponent(ROWS, seconds * 1e3, ROWS),

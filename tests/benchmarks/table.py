@@ -54,6 +54,15 @@ def interleaved_seconds(functions, repeats):
     return seconds
 
 
+def seconds_for_a_while(functions, seconds=10):
+    """``interleaved_seconds``, 3 to 31 repeats, which take about so many seconds in all."""
+    began = time.perf_counter()
+    for function in functions:
+        function()
+    once = time.perf_counter() - began
+    return interleaved_seconds(functions, int(np.clip(seconds / (2 * once), 3, 31)))
+
+
 def bare_learning(estimator, X, y):
     """A function that has the estimator learn the rows by its kernel, with no checks around it."""
     targets = y.reshape(len(y), -1)
