@@ -22,7 +22,7 @@ LARGE = 128
 STREAM_GOAL, STREAM_FROM = 60, 32
 
 AGAINST = ["n", "blocked", "plain", "times faster", "goal", "JAX", "times faster", "difference"]
-OF_MEMORY = ["n", "P, MB", "GB/s", "GB/s of the sum", "percent"]
+OF_MEMORY = ["n", "P, MB", "GB/s", "GB/s of the sum", "percent", "us", "floor"]
 BY_SOLVER = ["n", '"sgd"', '"dekf"', '"auto"', "partial_fit", "partial_fit, float32", "ratio"]
 
 TEXT = f"""\
@@ -38,7 +38,8 @@ The same kernel beside the memory that holds the sensitivities P, n^2 q numbers.
 once per row, by the product that gives the gradient (but not in the first block of a sequence), \
 and read and written once per block of n / 2 rows, 8 at least and 128 at most. These bytes per \
 second, and those of a bare sum over an array of this size, again and again, in four streams far \
-apart.
+apart. The floor is the microseconds per row that the bytes and the operations of the products at \
+a block's end take at the rates of that sum and of large matrices.
 
 {{of_memory}}
 
@@ -171,8 +172,14 @@ def gemm_rate(n=1000):
     return 2 * n**3 / np.median(interleaved_seconds([lambda: A @ A], REPEATS))
 
 
+def products(n):
+    """Operations per row of the products of matrices at a block's end: of Jacobians, and with P."""
+    K, q = block_length(n), n + N_FEATURES + 1
+    return 2 * n**3 + 2 * n**2 * q * (n + K) / K
+
+
 def report():
-    against, of_memory, by_solver, goals = [], [], [], []
+    against, of_memory, by_solver, goals, gemm = [], [], [], [], gemm_rate()
     for n, goal in GOALS.items():
         micros, size, difference = measured(n)
         us = {name: np.median(of) for name, of in micros.items()}
@@ -184,6 +191,8 @@ def report():
         percent = 100 * times["stream"] * moved / size
         rates = moved / us["sgd"] / 1e3, size / us["stream"] / 1e3
         of_memory.append([n, f"{size / 1e6:.3g}", *(f"{r:.1f}" for r in rates), f"{percent:.0f}"])
+        floor = us["stream"] * moved / size + products(n) / gemm * 1e6
+        of_memory[-1] += [f"{us['sgd']:.1f}", f"{floor:.1f}"]
         cost = np.median(micros["float32"] / micros["float64"])
         names = "sgd", "dekf", "default", "float64", "float32"
         by_solver.append([n, *(f"{us[name]:.1f}" for name in names), f"{cost:.2f}"])
@@ -195,7 +204,7 @@ def report():
         against=markdown(AGAINST, against),
         of_memory=markdown(OF_MEMORY, of_memory),
         by_solver=markdown(BY_SOLVER, by_solver),
-        gemm=gemm_rate() / 1e9,
+        gemm=gemm / 1e9,
         missed=missed_goals(goals, larger_is_better=True),
     )
 
