@@ -11,7 +11,7 @@ from skrecurrent._kernels import rtrl, scaling
 from skrecurrent._kernels._bundle import bundle
 from tests.common import assert_same, make_rows, needs_compiled_code, sized
 from tests.reference import rtrl as reference
-from tests.test_rtrl_kernel import full, randomised
+from tests.test_rtrl_kernel import awake, full, randomised
 
 
 def random_case(rng, train_hidden, feedback):
@@ -104,8 +104,7 @@ def make_signal(kind, n_rows, rng):
 
 def extreme_eigenvalues(estimator):
     """Smallest and largest eigenvalue of all covariances, which must be symmetric."""
-    bank = estimator._memory[1]
-    covariances = full(np.concatenate([bank.covariance, bank.hidden]))
+    covariances = awake(estimator._memory[1])
     np.testing.assert_array_equal(covariances, covariances.transpose(0, 2, 1))
     eigenvalues = np.linalg.eigvalsh(covariances)
     return eigenvalues.min(), eigenvalues.max()

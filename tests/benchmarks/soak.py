@@ -15,7 +15,7 @@ from sklearn.base import clone
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
 from tests.benchmarks.table import markdown
 from tests.test_aprl_kernel import full_inverses
-from tests.test_rtrl_kernel import full
+from tests.test_rtrl_kernel import awake
 
 N_ROWS, CHUNKS = 10_000_000, 100
 
@@ -60,8 +60,7 @@ def covariances(estimator):
     if isinstance(estimator, APRLRegressor):
         return full_inverses(estimator)
     rule = estimator._memory[1]
-    stacks = [getattr(rule, name, np.empty(0)) for name in ("covariance", "hidden")]
-    return [matrix for stack in stacks if stack.size for matrix in full(stack)]
+    return awake(rule) if getattr(rule, "covariance", np.empty(0)).size else []
 
 
 def soak(estimator, kind, n_rows):
