@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
+from skrecurrent._kernels.rtrl import N_FILTERS
 from tests.benchmarks.table import markdown, seconds_for_a_while
 
 # Spent on each row of a table, if that is enough for three repeats.
@@ -22,6 +23,8 @@ OPERATIONS, BLOCK, MOST_BLOCKS = 20_000_000, 128, 32
 FITTED = 3
 
 FEATURES, OUTPUTS, ROWS = (3, 10, 30, 100), (1, 2, 4, 8, 16), (1000, 10_000, 100_000)
+
+FILTERS = 2 * N_FILTERS  # of an output of RTRL's default stream, which has two copies
 
 
 class Learner(NamedTuple):
@@ -49,8 +52,8 @@ LEARNERS = {
         "partial_fit",
         (16, 32, 64, 128, 256),
         32,
-        lambda n, q, o: o * (n**2 * q + (n + 4) * q**2),
-        lambda n, q, o: n**2 * q + (n + 4 * o) * q**2,
+        lambda n, q, o: o * (n**2 * q + (n + FILTERS) * q**2),
+        lambda n, q, o: n**2 * q + (n + FILTERS * o) * q**2,
     ),
     "`APRLRegressor`": Learner(
         APRLRegressor(),
@@ -86,9 +89,9 @@ all that it keeps. Medians of interleaved runs, 3 at least. Exponents are slopes
 scales through the {FITTED} largest sizes, in brackets those of the theory over the same sizes, \
 whose operations per row and numbers in memory are
 
-- RTRL: n^2 q, of order n^3, for "sgd". The default stream has a filter for each hidden unit and \
-four for each of o outputs, and a gradient for each output: o (n^2 q + (n + 4) q^2) operations, \
-n^2 q + (n + 4 o) q^2 numbers;
+- RTRL: n^2 q, of order n^3, for "sgd". The default stream has a filter for each hidden unit, \
+{FILTERS} for each of o outputs, and a gradient for each output: \
+o (n^2 q + (n + {FILTERS}) q^2) operations, n^2 q + (n + {FILTERS} o) q^2 numbers;
 - APRL: n q + q^2, of order n^2;
 - fast weights: n q, the number of connections, in reverse, and its square forward.
 
