@@ -43,8 +43,10 @@ import copy
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
+from collections.abc import Callable
 from contextlib import contextmanager
 from numbers import Integral, Real
+from operator import is_
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +66,7 @@ from sklearn.utils.validation import (
 from skrecurrent import _machine
 from skrecurrent._epochs import Epochs, r2_of_known
 from skrecurrent._kernels import scaling
-from skrecurrent._kernels._bundle import bundle
+from skrecurrent._kernels._bundle import bind
 from skrecurrent._threads import one_at_a_time, one_blas_thread
 
 _FLOAT64 = np.dtype(np.float64)
@@ -373,7 +375,7 @@ class BaseRecurrentRegressor(
 
     def _create(self, given, continues=False):
         """A network at rest whose learning rule has no memory; new unless training continues."""
-        self._bundles = {}  # which would keep the memory of the network before
+        self._bound = {}  # which would keep the memory of the network before
         n_features, n_outputs = given.rows.shape[1], given.targets.shape[1]
         self._target_ndim = given.target_ndim
         self._stateful = self.stateful
@@ -696,14 +698,13 @@ class BaseRecurrentRegressor(
         names = (*self._learned, "_state", "loss_curve_", "validation_scores_", "_memory", "_noise")
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
-    def _bundle(self, kernel, *contents):
-        """The kernel's arguments in one object, made anew when one of them is another one."""
-        bundles = self.__dict__.setdefault("_bundles", {})
-        identities = [*map(id, contents)]
-        known = bundles.get(kernel)
-        if known is None or known.identities != identities:
-            known = bundles[kernel] = _Bundled(identities, contents, bundle(contents))
-        return known.bundle
+    def _call(self, kernel, lasting, *others):
+        """Call a kernel; arguments that last are bound to it, anew when one is another object."""
+        bound = self.__dict__.setdefault("_bound", {})
+        known = bound.get(kernel)
+        if known is None or not all(map(is_, known.lasting, lasting)):
+            known = bound[kernel] = _Bound(lasting, bind(kernel, lasting, others))
+        return known.kernel(*others)
 
     # ------------------------------------------------------------------ validation
 
@@ -848,9 +849,9 @@ class BaseRecurrentRegressor(
             raise ValueError(f"{method} needs stateful=True: without state there is no sequence.")
 
     def __getstate__(self):
-        """Pickle; bundles are made anew where they are needed."""
+        """Pickle; kernels are bound to the copies of their arguments where they are called."""
         state = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_bundles"}
+        return {name: value for name, value in state.items() if name != "_bound"}
 
     def __setstate__(self, state):
         """Unpickle; arrays that joblib maps read-only from a file become arrays in memory.
@@ -938,12 +939,11 @@ class _Rows(NamedTuple):
     target_ndim: int
 
 
-class _Bundled(NamedTuple):
-    """Arguments of a kernel in one object, and what they were; kept, lest identities be reused."""
+class _Bound(NamedTuple):
+    """A kernel that has its lasting arguments, and what these are."""
 
-    identities: list
-    contents: tuple
-    bundle: object
+    lasting: tuple
+    kernel: Callable
 
 
 class _NoId:

@@ -4,7 +4,9 @@ Numba looks at all it is called with anew in every call, at arrays inside tuples
 dozens of arrays of a learning network that takes longer than learning a row.
 """
 
-from numba import types
+from functools import partial
+
+from numba import types, typeof
 from numba.experimental.structref import StructRefProxy, define_boxing, new, register
 from numba.extending import overload
 
@@ -45,3 +47,15 @@ def _new_bundle(contents):
 def bundle(contents):
     """The arguments, a tuple, as one object that keeps their arrays alive."""
     return Bundle(contents)
+
+
+def bind(kernel, contents, others):
+    """The kernel with such a bundle before all other arguments, which are of these types always.
+
+    What it calls is the machine code for these types: to look for it by the arguments takes Numba
+    longer than handing them over.
+    """
+    first = bundle(contents)
+    if hasattr(kernel, "compile"):  # not if NUMBA_DISABLE_JIT is set
+        kernel = kernel.compile((typeof(first), *map(typeof, others)))
+    return partial(kernel, first)
