@@ -314,10 +314,8 @@ class BaseRecurrentRegressor(
         else:
             rows, targets, starts, ids = self._prepare_stream(X, y, sequence_id)
         explosions = 0
-        for *piece, names in _pieces(rows, targets, starts, starts if ids is None else ids):
+        for piece in _pieces(rows, targets, starts, ids):
             explosions += self._learn_piece(*piece)
-            if ids is not None:
-                self._last_id = names[-1]
         if explosions:
             warnings.warn(
                 f"Learning exploded {explosions} time(s) in this chunk and was set back to the "
@@ -343,11 +341,13 @@ class BaseRecurrentRegressor(
             given.starts[0] = given.ids[0] != self._last_id
         return given[:4]
 
-    def _learn_piece(self, rows, targets, starts):
+    def _learn_piece(self, rows, targets, starts, ids):
         """Learn rows given in the user's units; returns the number of explosions."""
-        units = self._statistics, self._noise
-        explosions, known = self._learn(rows, targets, starts, np.empty_like(targets), *units)
+        out = np.empty(targets.shape)
+        explosions, known = self._learn(rows, targets, starts, out, self._statistics, self._noise)
         self.t_ += known
+        if ids is not None:
+            self._last_id = ids[-1]
         return explosions
 
     def _learn_in_pieces(self, X, Y, starts, **how):
@@ -675,8 +675,11 @@ class BaseRecurrentRegressor(
 
     def _run_in_pieces(self, X, starts, state, statistics=scaling.AS_GIVEN):
         """Predictions of the frozen network; moves ``state``."""
-        pieces = [self._run(*piece, state, statistics) for piece in _pieces(X, starts)]
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        if len(X) <= _FIRST_PIECE:
+            return self._run(X, starts, state, statistics)
+        return np.concatenate(
+            [self._run(*piece, state, statistics) for piece in _pieces(X, starts)]
+        )
 
     def _to_network_units(self, rows, targets):
         """Rows and targets as the network sees them; statistics stay as they are."""
@@ -727,12 +730,10 @@ class BaseRecurrentRegressor(
         if (
             type(y) is np.ndarray
             and y.dtype == _FLOAT64
-            and y.ndim == self._target_ndim
-            and y.size == len(X) * self.n_outputs_
-            and len(y) == len(X)
+            and y.shape == (len(X), self.n_outputs_)[: self._target_ndim]
             and y.flags.carray
         ):
-            targets = y.reshape(len(y), -1)
+            targets = y.reshape(len(X), -1)
             if scaling.learnable(X, targets):
                 return targets
         return None
@@ -983,7 +984,7 @@ def _doubling_pieces(tables):
     start, size = 0, _FIRST_PIECE
     while start < len(tables[0]):
         began = time.perf_counter()
-        yield [table[start : start + size] for table in tables]
+        yield [None if table is None else table[start : start + size] for table in tables]
         start += size
         if time.perf_counter() - began < _PIECE_SECONDS / 2:
             size *= 2

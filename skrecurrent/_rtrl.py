@@ -428,11 +428,11 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
                 self._begin_stream(rule)
         network = self._net, block, rule, guard, self._weights, self._state
         learner = *network, *statistics, noise
-        ends_a_block = 0 < len(block.J) <= block.position[0] + len(X)
-        if len(self._weights) < _THREADED_UNITS or not ends_a_block:
-            return self._call(learn, learner, X, Y, starts, out)
-        with one_blas_thread:
-            return self._call(learn, learner, X, Y, starts, out)
+        is_large = len(self._weights) >= _THREADED_UNITS
+        if is_large and 0 < len(block.J) <= block.position[0] + len(X):  # it ends a block
+            with one_blas_thread:
+                return self._call(learn, learner, X, Y, starts, out)
+        return self._call(learn, learner, X, Y, starts, out)
 
     def _begin_stream(self, bank):
         """Filters, and a frozen copy, for the weights and the state as they now are."""
