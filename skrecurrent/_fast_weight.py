@@ -434,13 +434,13 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     def _learn(self, X, Y, starts, out, statistics, noise):
         if self._memory is None:
             self._memory = self._new_memory()
-        network = self._net, *self._memory, self._weights, self.gains_, self._state
-        learner = *network, *statistics, noise
+        network = self._net, self._memory, self._weights, self.gains_, self._state
+        learner = *network, statistics, noise
         return self._call(fast_weight.learn, learner, X, Y, starts, out)
 
     def _run(self, X, starts, state, statistics):
         out = np.empty((len(X), self._net.n_outputs))
-        network = self._net, self._weights, self.gains_, *statistics
+        network = self._net, self._weights, self.gains_, statistics
         self._call(fast_weight.run, network, state, X, starts, out)
         return out
 

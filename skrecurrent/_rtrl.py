@@ -427,7 +427,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             if not rule.begun[0]:
                 self._begin_stream(rule)
         network = self._net, block, rule, guard, self._weights, self._state
-        learner = *network, *statistics, noise
+        learner = *network, statistics, noise
         is_large = len(self._weights) >= _THREADED_UNITS
         if is_large and 0 < len(block.J) <= block.position[0] + len(X):  # it ends a block
             with one_blas_thread:
@@ -542,10 +542,10 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         n, rule = len(self._weights), self._memory[1]
         out = np.empty((len(X), self._net.n_outputs))
         if len(state) > n and rule.begun[0]:
-            network = self._net, self._weights, rule.still, rule.copy_share, *statistics
+            network = self._net, self._weights, rule.still, rule.copy_share, statistics
             self._call(rtrl.run_copies, network, state, X, starts, out)
         else:
-            network = self._net, self._weights, *statistics
+            network = self._net, self._weights, statistics
             self._call(rtrl.run, network, state[:n], X, starts, out)
         return out
 

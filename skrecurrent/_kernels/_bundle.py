@@ -5,6 +5,7 @@ dozens of arrays of a learning network that takes longer than learning a row.
 """
 
 from functools import partial
+from itertools import chain
 
 from numba import types, typeof
 from numba.experimental.structref import StructRefProxy, define_boxing, new, register
@@ -49,13 +50,13 @@ def bundle(contents):
     return Bundle(contents)
 
 
-def bind(kernel, contents, others):
-    """The kernel with such a bundle before all other arguments, which are of these types always.
+def bind(kernel, lasting, others):
+    """The kernel with a bundle for its first argument; all others are of these types always.
 
-    What it calls is the machine code for these types: to look for it by the arguments takes Numba
-    longer than handing them over.
+    In the bundle a plain tuple counts as its items. What is called is the machine code for these
+    types: to look for it by the arguments takes Numba longer than handing them over.
     """
-    first = bundle(contents)
+    first = bundle((*chain(*(part if type(part) is tuple else [part] for part in lasting)),))
     if hasattr(kernel, "compile"):  # not if NUMBA_DISABLE_JIT is set
         kernel = kernel.compile((typeof(first), *map(typeof, others)))
     return partial(kernel, first)
