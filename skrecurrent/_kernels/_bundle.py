@@ -7,7 +7,7 @@ dozens of arrays of a learning network that takes longer than learning a row.
 from functools import partial
 from itertools import chain
 
-from numba import types, typeof
+from numba import typeof, types
 from numba.experimental.structref import StructRefProxy, define_boxing, new, register
 from numba.extending import overload
 
