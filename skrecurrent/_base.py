@@ -675,7 +675,7 @@ class BaseRecurrentRegressor(
 
     def _run_in_pieces(self, X, starts, state, statistics=scaling.AS_GIVEN):
         """Predictions of the frozen network; moves ``state``."""
-        if len(X) <= _FIRST_PIECE:
+        if len(X) <= _FIRST_PIECE:  # one piece, which needs no joining
             return self._run(X, starts, state, statistics)
         return np.concatenate(
             [self._run(*piece, state, statistics) for piece in _pieces(X, starts)]
