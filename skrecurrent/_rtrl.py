@@ -1,5 +1,6 @@
 """Real-time recurrent learning, exact and online."""
 
+import math
 from numbers import Real
 
 import numpy as np
@@ -98,7 +99,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     train_hidden : bool, default=True
         If False, only the weights into the outputs are learned and outputs feed nothing back: an
         echo state network. Its readout is Bayesian ridge regression, solved at once, with
-        ``solver="lm"``, recursive least squares with "dekf", and in streams those two filters of
+        ``solver="lm"``, recursive least squares with "dekf", and in streams those three filters of
         Notes that read the frozen copy.
 
     update_order : {"hidden-first", "synchronous"}, default="hidden-first"
@@ -222,8 +223,9 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     **Streams.** With "auto" and "lm" a stream is learned by two copies of the network. In one the
     hidden rows learn, in the other they stay as they were when the stream began. Each output of
-    each copy is read by two Kalman filters, for systems that stay and for systems that move, whose
-    rows are averaged with weights that fall with the eighth power of their recent squared errors.
+    each copy is read by three Kalman filters, for systems that stay, for systems that move and for
+    few or noisy rows. The rows that they find are averaged with weights that fall with the eighth
+    power of their recent squared errors.
     The predictions of the copies are averaged in the same way, so that learning costs little where
     it does not help. In every row the filters learn first. The hidden rows then follow the exact
     gradient of the error that they leave, by a Kalman filter for each hidden unit, and the filters
@@ -240,9 +242,9 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     n_hidden     10     20     50    100    200     400
     ========  =====  =====  =====  =====  =====  ======
     sgd        0.03   0.14    1.8     13    100     692
-    dekf       0.04   0.23    2.9     22    167    1213
-    auto       0.06   0.34    4.1     31    234    1738
-    lm         0.46    5.4    172   2569  39700  625000
+    dekf       0.05   0.24    3.0     22    169    1220
+    auto       0.08   0.36    4.4     31    239    1757
+    lm         0.48    5.4    172   2569  39700  625000
     ========  =====  =====  =====  =====  =====  ======
 
     ``fit`` and the first ``partial_fit`` raise ``ValueError`` where this exceeds the machine's
@@ -402,7 +404,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         if rule == rtrl.DEKF:
             used["prior"] = np.full((n_rows, q), _HIDDEN_PRIOR)
             used["prior"][:n_outputs] = _OUTPUT_PRIOR
-            covariance = np.zeros((n_rows, q, q))
+            covariance = np.zeros(rtrl.covariance_shape(n_rows, q))
             covariance[:, np.arange(q), np.arange(q)] = used["prior"]
         else:
             used["velocity"] = np.zeros((n_rows, q))
@@ -565,9 +567,11 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             numbers += n * q * n + K * n * n + K * (2 * q + n_outputs * n)
         if self.solver in _STREAM_SOLVERS:
             filters = (1 + self.train_hidden) * n_outputs * rtrl.N_FILTERS
-            numbers += (filters + self.train_hidden * self.n_hidden) * q * q
+            rows = filters + self.train_hidden * self.n_hidden
+            numbers += math.prod(rtrl.covariance_shape(rows, q))
         if self.solver in ("dekf", "auto"):
-            numbers += (n if self.train_hidden else n_outputs) * q * q
+            rows = n if self.train_hidden else n_outputs
+            numbers += math.prod(rtrl.covariance_shape(rows, q))
         if self.solver == "lm" and self.train_hidden:
             numbers += least_squares_size(n, q, n_outputs)
         return 8 * numbers

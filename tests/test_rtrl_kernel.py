@@ -47,6 +47,25 @@ def reference_twin(estimator, X, Y):
     return net, rule
 
 
+def full(covariances):
+    """Covariances as matrices of rank 2, the update done that each of them still lacks."""
+    q = covariances.shape[1] - 1
+    P, u = covariances[:, :q, :q], covariances[:, q, :q]
+    assert not covariances[:, :, q:].any()
+    return P - u[:, :, None] * u[:, None]
+
+
+def awake(rule):
+    """All ``full`` covariances of a learning rule, with the process noise of the next update."""
+    covariances, drift = rule.covariance, rtrl._PROCESS_NOISE
+    if isinstance(rule, rtrl.Bank):
+        covariances = np.concatenate([rule.covariance, rule.hidden])
+        of_filters = np.resize(rtrl._FILTERS[:, rtrl._DRIFT], len(rule.noise))
+        of_hidden = np.full(len(rule.hidden), rtrl._HIDDEN_DRIFT)
+        drift = np.r_[of_filters * np.sqrt(rule.noise), of_hidden][:, None, None]
+    return full(covariances) + drift * np.eye(covariances.shape[1] - 1)
+
+
 def randomised(estimator, X, Y, rng):
     """The estimator before its first row, with weights that are nowhere zero."""
     untaught = np.full_like(Y[:1], np.nan)
@@ -269,6 +288,6 @@ def test_covariances_stay_symmetric_and_positive_definite(series, rng):
         "noise": rng.normal(size=len(steps)),
     }[series][:, None]
     estimator = RTRLRegressor(6, random_state=0).partial_fit(X[:-1], X[1:, 0])
-    covariances = estimator._memory[1].covariance
+    covariances = awake(estimator._memory[1])
     np.testing.assert_array_equal(covariances, covariances.transpose(0, 2, 1))
     assert np.linalg.eigvalsh(covariances).min() > 0

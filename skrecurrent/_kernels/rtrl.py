@@ -41,9 +41,10 @@ _PROCESS_NOISE = 1e-12
 
 # The streaming learner. Each output of each copy is read by a few Kalman filters, one per row here:
 # prior variance of its weights; measurement noise in units of the running variance v of its
-# innovation; process noise in units of sqrt(v). One for systems that stay, one for those that move.
-_FILTERS = np.array([[1e4, 0.3, 1e-4], [100.0, 1.0, 1e-2]])
-_PRIOR, _RATIO, _DRIFT = range(3)
+# innovation, and at least; process noise in units of sqrt(v). One for systems that stay, one for
+# those that move, and one for few or noisy rows: ridge regression.
+_FILTERS = np.array([[1e4, 0.3, 0.0, 1e-4], [100.0, 1.0, 0.0, 1e-2], [1.0, 1.0, 1.0, 0.0]])
+_PRIOR, _RATIO, _LEAST, _DRIFT = range(4)
 N_FILTERS = len(_FILTERS)
 # Prior variance and process noise of hidden rows, whose measurement noise is 1. No variance is
 # raised beyond its prior by process noise.
@@ -57,6 +58,7 @@ _STREAM_RATE, _BOUND, _SHARPNESS, _STREAM_FLOOR = 0.02, 4.0, 8, 1e-12
 # Copies of the network: the one that learns all, and the one whose hidden rows stay. A literal
 # number handed to a function would have it compiled once more.
 _LEARNER, _STILL = np.int64(0), np.int64(1)
+_VECTOR = 8  # numbers of float64 in the processor's longest vector
 _ERROR_FLOOR = 1e-30  # rounding in standardised units
 # How much the variance of an output weight grows when the hidden unit it reads moves.
 _MOTION = 1000.0
@@ -95,7 +97,7 @@ class Optimizer(NamedTuple):
     momentum: float
     velocity: np.ndarray  # (rows, q) momentum, or Adam's first moment
     second_moment: np.ndarray  # (rows, q) Adam
-    covariance: np.ndarray  # (rows, q, q) DEKF, one per unit
+    covariance: np.ndarray  # (rows, q + 1, ...) DEKF, one per unit
     prior: np.ndarray  # (rows, q) DEKF, the diagonal that covariances start from
     noise: np.ndarray  # (n_outputs,) DEKF, running variance of the innovation
     steps: np.ndarray  # (1,) int, Adam's step count
@@ -109,9 +111,9 @@ class Bank(NamedTuple):
     """
 
     still: np.ndarray  # (n, q) copy 1
-    hidden: np.ndarray  # (n_hidden, q, q) covariances of copy 0's hidden rows
+    hidden: np.ndarray  # (n_hidden, q + 1, ...) covariances of copy 0's hidden rows
     rows: np.ndarray  # (filters, q) the output row that each filter has found
-    covariance: np.ndarray  # (filters, q, q)
+    covariance: np.ndarray  # (filters, q + 1, ...)
     noise: np.ndarray  # (filters,) running variance of the innovation
     error: np.ndarray  # (filters,) running mean of its square
     share: np.ndarray  # (filters,) what the filter contributes to its copy's output row
@@ -135,15 +137,25 @@ def trust(guard, W):
     guard.limits[:] = 0.0
 
 
+def covariance_shape(rows, q):
+    """Of the covariances P of so many rows of weights, q each.
+
+    P[:q, :q] still lacks the last update, which subtracts u u' with u = P[q]: that is done when P
+    is read next, in one pass over memory. The columns end with zeros that fill up whole vectors of
+    the processor, without which loops of 23 take twice as long as loops of 24.
+    """
+    return rows, q + 1, -(-q // _VECTOR) * _VECTOR
+
+
 def new_bank(n, q, n_outputs, train_hidden):
     """Memory of a stream that has not begun."""
     copies = 1 + train_hidden
     filters = copies * n_outputs * N_FILTERS
     return Bank(
         still=np.zeros((n if train_hidden else 0, q)),
-        hidden=np.zeros((n - n_outputs if train_hidden else 0, q, q)),
+        hidden=np.zeros(covariance_shape(n - n_outputs if train_hidden else 0, q)),
         rows=np.zeros((filters, q)),
-        covariance=np.zeros((filters, q, q)),
+        covariance=np.zeros(covariance_shape(filters, q)),
         noise=np.zeros(filters),
         error=np.zeros(filters),
         share=np.zeros(filters),
@@ -179,13 +191,14 @@ def resume(bank, blocks, noise):
 
     ``noise`` is the mean squared error of each output over those rows.
     """
-    n_outputs = len(noise)
+    n_outputs, q = len(noise), bank.rows.shape[1]
     for m in range(len(bank.rows)):
-        o, (prior, ratio, _) = m // N_FILTERS % n_outputs, _FILTERS[m % N_FILTERS]
+        o, (prior, ratio, least, _) = m // N_FILTERS % n_outputs, _FILTERS[m % N_FILTERS]
         bank.noise[m] = max(noise[o], _STREAM_FLOOR)
-        bank.covariance[m] = _posterior(blocks[o] / (ratio * bank.noise[m]), prior)
+        R = max(ratio * bank.noise[m], least)
+        bank.covariance[m, :q, :q] = _posterior(blocks[o] / R, prior)
     for r in range(len(bank.hidden)):
-        bank.hidden[r] = _posterior(blocks[n_outputs + r], _RESUMED_PRIOR)
+        bank.hidden[r, :q, :q] = _posterior(blocks[n_outputs + r], _RESUMED_PRIOR)
 
 
 def _posterior(precision, prior):
@@ -493,37 +506,42 @@ def _adam(learning_rate, first, second, steps, w, g):
 
 
 @part(forceinline=True)
-def _gain(covariances, m, G, r, gain, to):
-    """gain[to] = P_m g_r; returns g_r' P_m g_r."""
+def _gain(covariances, m, drift, prior, G, r, g, gain, to):
+    """gain[to] = P_m g_r; returns g_r' P_m g_r. Does first what the last update left to do.
+
+    That is P_m -= u u', which keeps every bit of symmetry, and process noise for variances below
+    the prior. ``g`` ends with zeros like the rows of P_m.
+    """
     q = G.shape[1]
+    m, last = np.uintp(m), np.uintp(q)
+    for c in range(q):
+        g[c] = G[r, c]
     h = 0.0
-    for a in range(q):
-        s = 0.0
-        for c in range(q):
-            s += covariances[m, a, c] * G[r, c]
+    for i in range(q):
+        a = np.uintp(i)
+        u, s = covariances[m, last, a], 0.0
+        for c in range(len(g)):
+            covariances[m, a, c] -= u * covariances[m, last, c]
+            s += covariances[m, a, c] * g[c]
+        if covariances[m, a, a] < prior:
+            covariances[m, a, a] += drift
+            s += drift * g[a]
         gain[to, a] = s
-        h += s * G[r, a]
+        h += s * g[a]
     return h
 
 
 @part(forceinline=True)
-def _shrink(covariances, m, gain, r, root, drift, prior):
-    """P_m -= u u', u = gain_r / root, which is left in gain_r: this keeps every bit of symmetry.
-
-    Then process noise for variances below the prior.
-    """
+def _shrink(covariances, m, gain, r, root):
+    """P_m -= u u', u = gain_r / root, to be done when P_m is read next; gain_r becomes u."""
     q = gain.shape[1]
-    for a in range(q):
-        gain[r, a] /= root
-    for a in range(q):
-        for c in range(q):
-            covariances[m, a, c] -= gain[r, a] * gain[r, c]
-        if covariances[m, a, a] < prior:
-            covariances[m, a, a] += drift
+    for c in range(q):
+        gain[r, c] /= root
+        covariances[m, q, c] = gain[r, c]
 
 
 @part
-def _dekf(covariances, noises, output, innovation, G, gain, change):
+def _dekf(covariances, noises, output, innovation, G, g, gain, change):
     """Node-decoupled extended Kalman filter for one scalar output; adds to ``change``.
 
     Puskorius & Feldkamp, IEEE Trans. Neural Networks 5(2), 1994: one covariance P_r per unit, the
@@ -534,13 +552,13 @@ def _dekf(covariances, noises, output, innovation, G, gain, change):
     S = _NOISE_FACTOR * noise
     unexplained = innovation
     for r in range(rows):
-        S += _gain(covariances, r, G, r, gain, r)
+        S += _gain(covariances, r, _PROCESS_NOISE, np.inf, G, r, g, gain, r)
         for c in range(q):
             # what the outputs before this one have already moved in this row
             unexplained -= G[r, c] * change[r, c]
     root = np.sqrt(S)
     for r in range(rows):
-        _shrink(covariances, r, gain, r, root, _PROCESS_NOISE, np.inf)
+        _shrink(covariances, r, gain, r, root)
         for c in range(q):
             change[r, c] += gain[r, c] * unexplained / root
     squared = min(innovation * innovation, _OUTLIER * noise)
@@ -562,12 +580,12 @@ def _weigh(error, share, first, count):
 
 
 @part(forceinline=True)
-def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
+def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, g, gain):
     """Learn output o of one copy in all its filters, and combine them into its row of W.
 
     Per filter, with w its row, g = d x_o / d W_o and xi its innovation:
 
-        R = ratio v, S = R + g' P g, b = max(1, |xi| / (4 sqrt S))
+        R = max(ratio v, least), S = R + g' P g, b = max(1, |xi| / (4 sqrt S))
         w += P g xi / (b S), P -= P g g' P / (b S)
 
     Returns what remains of the innovation after that, and b, both as the combination has them.
@@ -582,13 +600,13 @@ def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
         for c in range(q):
             innovation -= net.dt[o] * (rows[m, c] - W[o, c]) * Psi[j, c]
         squared, noise = innovation * innovation, noises[m]
-        h = _gain(covariance, m, trace, copy, gain, np.int64(0))
-        S = _FILTERS[i, _RATIO] * noise + h
+        drift, prior = _FILTERS[i, _DRIFT] * np.sqrt(noise), _FILTERS[i, _PRIOR]
+        h = _gain(covariance, m, drift, prior, trace, copy, g, gain, np.int64(0))
+        S = max(_FILTERS[i, _RATIO] * noise, _FILTERS[i, _LEAST]) + h
         b = max(1.0, abs(innovation) / (_BOUND * np.sqrt(S)))
         noise += _STREAM_RATE * (min(squared, _OUTLIER * noise) - noise)
         noises[m] = max(noise, _STREAM_FLOOR)
-        drift = _FILTERS[i, _DRIFT] * np.sqrt(noises[m])
-        _shrink(covariance, m, gain, np.int64(0), np.sqrt(b * S), drift, _FILTERS[i, _PRIOR])
+        _shrink(covariance, m, gain, np.int64(0), np.sqrt(b * S))
         for c in range(q):
             rows[m, c] += gain[0, c] * innovation / np.sqrt(b * S)
         residual += shares[m] * innovation * (1.0 - h / (b * S))
@@ -604,7 +622,7 @@ def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, gain):
 
 
 @part(forceinline=True)
-def _learn_hidden(covariances, n_outputs, residual, bound, G, gain, change):
+def _learn_hidden(covariances, n_outputs, residual, bound, G, g, gain, change):
     """Kalman filter of the hidden rows on what the output filters left; adds to ``change``.
 
     S = b (1 + sum_r g_r' P_r g_r), d_r = P_r g_r residual / S, P_r -= P_r g_r g_r' P_r / S
@@ -614,13 +632,14 @@ def _learn_hidden(covariances, n_outputs, residual, bound, G, gain, change):
     for r in range(n_outputs, n):
         for c in range(n_outputs):
             G[r, c] = 0.0  # output feedback stays as it is
-        h += _gain(covariances, r - n_outputs, G, r, gain, r)
+        m = r - n_outputs
+        h += _gain(covariances, m, _HIDDEN_DRIFT, _HIDDEN_PRIOR, G, r, g, gain, r)
         for c in range(q):
             # what the outputs before this one have already moved in this row
             residual -= G[r, c] * change[r, c]
     root = np.sqrt(bound * (1.0 + h))
     for r in range(n_outputs, n):
-        _shrink(covariances, r - n_outputs, gain, r, root, _HIDDEN_DRIFT, _HIDDEN_PRIOR)
+        _shrink(covariances, r - n_outputs, gain, r, root)
         for c in range(q):
             change[r, c] += gain[r, c] * residual / root
 
@@ -759,9 +778,11 @@ def learn(learner, X, Y, starts, out):
     rows = n if K else n_outputs
     Lam, seed, f = np.empty((K + 1, n)), np.empty(n_outputs), np.tanh(x)
     G, gain, change = np.empty((rows, q)), np.empty((rows, q)), np.empty((rows, q))
+    g = np.zeros(covariance.shape[2])
     if K == 0:
         Phi, Psi = np.empty((1, q)), np.empty((1, q))
-    w, g, delta = W.reshape(n * q)[: rows * q], G.reshape(rows * q), change.reshape(rows * q)
+    w, gradient = W.reshape(n * q)[: rows * q], G.reshape(rows * q)
+    delta = change.reshape(rows * q)
     first, second = velocity.reshape(velocity.size), moment.reshape(moment.size)
     explosions = 0
     for k in range(len(X)):
@@ -787,11 +808,11 @@ def learn(learner, X, Y, starts, out):
             else:
                 _readout_gradient(seed, trace, G)
             if solver == SGD:
-                _sgd(momentum, rate, first, w, g)
+                _sgd(momentum, rate, first, w, gradient)
             elif solver == ADAM:
-                _adam(rate, first, second, steps, w, g)
+                _adam(rate, first, second, steps, w, gradient)
             else:
-                _dekf(covariance, noise, o, Y[k, o] - x[o], G, gain, change)
+                _dekf(covariance, noise, o, Y[k, o] - x[o], G, g, gain, change)
         if solver == DEKF:
             w += delta
         if learned and _exploded(limits, W, w, Psi, j, x, Y, k):
@@ -827,6 +848,7 @@ def stream(learner, X, Y, starts, out):
     f0, f1 = np.tanh(x0), np.tanh(x1)
     Lam, seed = np.empty((K + 1, n)), np.empty(n_outputs)
     G, gain, change = np.empty((n, q)), np.empty((n, q)), np.empty((n, q))
+    g = np.zeros(hidden.shape[2])
     Phi1, Psi1, j1 = np.empty((1, q)), np.empty((1, q)), np.uintp(0)
     if K == 0:
         Phi, Psi = np.empty((1, q)), np.empty((1, q))
@@ -852,14 +874,16 @@ def stream(learner, X, Y, starts, out):
             if np.isnan(Y[k, o]):
                 continue
             learned = True
-            residual, bound = _read_out(net, bank, W, x0, trace, _LEARNER, Psi, j, o, Y[k, o], gain)
+            residual, bound = _read_out(
+                net, bank, W, x0, trace, _LEARNER, Psi, j, o, Y[k, o], g, gain
+            )
             if K:
-                _read_out(net, bank, still, x1, trace, _STILL, Psi1, j1, o, Y[k, o], gain)
+                _read_out(net, bank, still, x1, trace, _STILL, Psi1, j1, o, Y[k, o], g, gain)
                 _weigh(copy_error, of_copies, o * copies, copies)
                 seed[:] = 0.0
                 seed[o] = 1.0
                 _gradient(net, P, J, Phi, Psi, C, position, seed, Lam, G)
-                _learn_hidden(hidden, n_outputs, residual, bound, G, gain, change)
+                _learn_hidden(hidden, n_outputs, residual, bound, G, g, gain, change)
         if K:
             _move(bank, W, n_outputs, change)
         if learned and (

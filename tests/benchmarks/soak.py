@@ -15,6 +15,7 @@ from sklearn.base import clone
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
 from tests.benchmarks.table import markdown
 from tests.test_aprl_kernel import full_inverses
+from tests.test_rtrl_kernel import awake
 
 N_ROWS, CHUNKS = 10_000_000, 100
 
@@ -56,12 +57,10 @@ KINDS = ("stationary", "drifting", "periodic", "constant", "zero")
 
 def covariances(estimator):
     """Those of the learning rule, as full matrices; none for gradient descent."""
-    rule = estimator._memory[1]
     if isinstance(estimator, APRLRegressor):
         return full_inverses(estimator)
-    if hasattr(rule, "filters") or hasattr(rule, "hidden"):
-        return [*rule.covariance, *rule.hidden]
-    return list(getattr(rule, "covariance", []))
+    rule = estimator._memory[1]
+    return awake(rule) if getattr(rule, "covariance", np.empty(0)).size else []
 
 
 def soak(estimator, kind, n_rows):

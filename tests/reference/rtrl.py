@@ -108,11 +108,11 @@ class DEKF:
         change = np.zeros_like(gradients[0])
         for o in np.flatnonzero(~np.isnan(error)):
             g = gradients[o]
+            self.P += 1e-12 * np.eye(self.P.shape[1])
             Pg = np.einsum("rac,rc->ra", self.P, g)
             S = 3.0 * self.v[o] + np.sum(g * Pg)
             change += Pg / S * (-error[o] - np.sum(g * change))
             self.P -= np.einsum("ra,rc->rac", Pg, Pg) / S
-            self.P += 1e-12 * np.eye(self.P.shape[1])
             self.v[o] += 0.01 * (min(error[o] ** 2, 10 * self.v[o]) - self.v[o])
             self.v[o] = max(self.v[o], 1e-10)
         self.net.W[self.net.trained] += change
@@ -121,21 +121,22 @@ class DEKF:
 class OutputFilter:
     """Kalman filter of one output row w; its noise v is learned, and drift keeps it awake."""
 
-    def __init__(self, w, prior, ratio, drift):
-        self.w, self.prior, self.ratio, self.drift = w.copy(), prior, ratio, drift
+    def __init__(self, w, prior, ratio, least, drift):
+        self.w, self.prior, self.drift = w.copy(), prior, drift
+        self.ratio, self.least = ratio, least
         self.P = prior * np.eye(len(w))
         self.v, self.squared_error = 1.0, 0.0
 
     def learn(self, g, xi):
         """Returns the posterior residual, and b by which an outlier counts less."""
-        R = self.ratio * self.v
+        awake = np.diag(self.P) < self.prior
+        self.P = self.P + np.diag(np.where(awake, self.drift * np.sqrt(self.v), 0.0))
+        R = max(self.ratio * self.v, self.least)
         S = R + g @ self.P @ g
         b = max(1.0, abs(xi) / (4 * np.sqrt(S)))
         self.w = self.w + self.P @ g * xi / (b * S)
         self.P = self.P - np.outer(self.P @ g, g @ self.P) / (b * S)
         self.v = max(self.v + 0.02 * (min(xi**2, 10 * self.v) - self.v), 1e-12)
-        awake = np.diag(self.P) < self.prior
-        self.P = self.P + np.diag(np.where(awake, self.drift * np.sqrt(self.v), 0.0))
         self.squared_error += 0.02 * (xi**2 - self.squared_error)
         return xi * (1 - (S - R) / (b * S)), b
 
@@ -217,12 +218,12 @@ class Stream:
                 g = net.p[o, first:].copy()
                 g[:, :first] = 0.0
                 residual -= np.sum(g * change)
+                awake = np.einsum("raa->ra", self.hidden) < 1e-3
+                self.hidden = self.hidden + 1e-6 * awake[:, :, None] * np.eye(net.q)
                 Pg = np.einsum("rac,rc->ra", self.hidden, g)
                 S = bound * (1 + np.sum(g * Pg))
                 change += Pg * residual / S
                 self.hidden = self.hidden - np.einsum("ra,rc->rac", Pg, Pg) / S
-                awake = np.einsum("raa->ra", self.hidden) < 1e-3
-                self.hidden = self.hidden + 1e-6 * awake[:, :, None] * np.eye(net.q)
         moved = np.sum(change**2, axis=1) / (np.sum(net.W[first:] ** 2, axis=1) + 1e-12)
         net.W[first:] += change
         for one in [one for of_output in self.copies[0].filters for one in of_output]:
