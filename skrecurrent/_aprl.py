@@ -379,17 +379,17 @@ class APRLRegressor(BaseRecurrentRegressor):
 
     def _learn(self, X, Y, starts, out, statistics, noise):
         learn = aprl.learn_batch if self._batch_rows else aprl.learn
-        parts = self._net, self._rule, *self._memory, self._weights, self._state
-        learner = self._bundle(learn, *parts, *statistics, noise)
+        network = self._net, self._rule, self._memory, self._weights, self._state
+        learner = *network, statistics, noise
         if not self._batch_rows:
-            return learn(learner, X, Y, starts, out)
+            return self._call(learn, learner, X, Y, starts, out)
         with one_blas_thread:
-            return learn(learner, X, Y, starts, out, self._batch_rows)
+            return self._call(learn, learner, X, Y, starts, out, self._batch_rows)
 
     def _run(self, X, starts, state, statistics):
         out = np.empty((len(X), self._net.n_outputs))
-        network = self._bundle(aprl.run, self._net, self._weights, *statistics)
-        aprl.run(network, state, X, starts, out)
+        network = self._net, self._weights, statistics
+        self._call(aprl.run, network, state, X, starts, out)
         return out
 
     def _findings(self, epochs):

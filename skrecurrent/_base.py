@@ -43,8 +43,10 @@ import copy
 import time
 import warnings
 from abc import ABCMeta, abstractmethod
+from collections.abc import Callable
 from contextlib import contextmanager
 from numbers import Integral, Real
+from operator import is_
 from typing import NamedTuple
 
 import numpy as np
@@ -64,7 +66,7 @@ from sklearn.utils.validation import (
 from skrecurrent import _machine
 from skrecurrent._epochs import Epochs, r2_of_known
 from skrecurrent._kernels import scaling
-from skrecurrent._kernels._bundle import bundle
+from skrecurrent._kernels._bundle import bind
 from skrecurrent._threads import one_at_a_time, one_blas_thread
 
 _FLOAT64 = np.dtype(np.float64)
@@ -312,10 +314,8 @@ class BaseRecurrentRegressor(
         else:
             rows, targets, starts, ids = self._prepare_stream(X, y, sequence_id)
         explosions = 0
-        for *piece, names in _pieces(rows, targets, starts, starts if ids is None else ids):
+        for piece in _pieces(rows, targets, starts, ids):
             explosions += self._learn_piece(*piece)
-            if ids is not None:
-                self._last_id = names[-1]
         if explosions:
             warnings.warn(
                 f"Learning exploded {explosions} time(s) in this chunk and was set back to the "
@@ -341,11 +341,13 @@ class BaseRecurrentRegressor(
             given.starts[0] = given.ids[0] != self._last_id
         return given[:4]
 
-    def _learn_piece(self, rows, targets, starts):
+    def _learn_piece(self, rows, targets, starts, ids):
         """Learn rows given in the user's units; returns the number of explosions."""
-        units = self._statistics, self._noise
-        explosions, known = self._learn(rows, targets, starts, np.empty_like(targets), *units)
+        out = np.empty(targets.shape)
+        explosions, known = self._learn(rows, targets, starts, out, self._statistics, self._noise)
         self.t_ += known
+        if ids is not None:
+            self._last_id = ids[-1]
         return explosions
 
     def _learn_in_pieces(self, X, Y, starts, **how):
@@ -373,7 +375,7 @@ class BaseRecurrentRegressor(
 
     def _create(self, given, continues=False):
         """A network at rest whose learning rule has no memory; new unless training continues."""
-        self._bundles = {}  # which would keep the memory of the network before
+        self._bound = {}  # which would keep the memory of the network before
         n_features, n_outputs = given.rows.shape[1], given.targets.shape[1]
         self._target_ndim = given.target_ndim
         self._stateful = self.stateful
@@ -673,8 +675,11 @@ class BaseRecurrentRegressor(
 
     def _run_in_pieces(self, X, starts, state, statistics=scaling.AS_GIVEN):
         """Predictions of the frozen network; moves ``state``."""
-        pieces = [self._run(*piece, state, statistics) for piece in _pieces(X, starts)]
-        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        if len(X) <= _FIRST_PIECE:  # one piece, which needs no joining
+            return self._run(X, starts, state, statistics)
+        return np.concatenate(
+            [self._run(*piece, state, statistics) for piece in _pieces(X, starts)]
+        )
 
     def _to_network_units(self, rows, targets):
         """Rows and targets as the network sees them; statistics stay as they are."""
@@ -696,14 +701,13 @@ class BaseRecurrentRegressor(
         names = (*self._learned, "_state", "loss_curve_", "validation_scores_", "_memory", "_noise")
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
-    def _bundle(self, kernel, *contents):
-        """The kernel's arguments in one object, made anew when one of them is another one."""
-        bundles = self.__dict__.setdefault("_bundles", {})
-        identities = [*map(id, contents)]
-        known = bundles.get(kernel)
-        if known is None or known.identities != identities:
-            known = bundles[kernel] = _Bundled(identities, contents, bundle(contents))
-        return known.bundle
+    def _call(self, kernel, lasting, *others):
+        """Call a kernel; arguments that last are bound to it, anew when one is another object."""
+        bound = self.__dict__.setdefault("_bound", {})
+        known = bound.get(kernel)
+        if known is None or not all(map(is_, known.lasting, lasting)):
+            known = bound[kernel] = _Bound(lasting, bind(kernel, lasting, others))
+        return known.kernel(*others)
 
     # ------------------------------------------------------------------ validation
 
@@ -726,12 +730,10 @@ class BaseRecurrentRegressor(
         if (
             type(y) is np.ndarray
             and y.dtype == _FLOAT64
-            and y.ndim == self._target_ndim
-            and y.size == len(X) * self.n_outputs_
-            and len(y) == len(X)
+            and y.shape == (len(X), self.n_outputs_)[: self._target_ndim]
             and y.flags.carray
         ):
-            targets = y.reshape(len(y), -1)
+            targets = y.reshape(len(X), -1)
             if scaling.learnable(X, targets):
                 return targets
         return None
@@ -848,9 +850,9 @@ class BaseRecurrentRegressor(
             raise ValueError(f"{method} needs stateful=True: without state there is no sequence.")
 
     def __getstate__(self):
-        """Pickle; bundles are made anew where they are needed."""
+        """Pickle; kernels are bound to the copies of their arguments where they are called."""
         state = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_bundles"}
+        return {name: value for name, value in state.items() if name != "_bound"}
 
     def __setstate__(self, state):
         """Unpickle; arrays that joblib maps read-only from a file become arrays in memory.
@@ -938,12 +940,11 @@ class _Rows(NamedTuple):
     target_ndim: int
 
 
-class _Bundled(NamedTuple):
-    """Arguments of a kernel in one object, and what they were; kept, lest identities be reused."""
+class _Bound(NamedTuple):
+    """A kernel that has its lasting arguments, and what these are."""
 
-    identities: list
-    contents: tuple
-    bundle: object
+    lasting: tuple
+    kernel: Callable
 
 
 class _NoId:
@@ -983,7 +984,7 @@ def _doubling_pieces(tables):
     start, size = 0, _FIRST_PIECE
     while start < len(tables[0]):
         began = time.perf_counter()
-        yield [table[start : start + size] for table in tables]
+        yield [None if table is None else table[start : start + size] for table in tables]
         start += size
         if time.perf_counter() - began < _PIECE_SECONDS / 2:
             size *= 2

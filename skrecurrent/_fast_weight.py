@@ -434,15 +434,14 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     def _learn(self, X, Y, starts, out, statistics, noise):
         if self._memory is None:
             self._memory = self._new_memory()
-        parts = self._net, *self._memory, self._weights, self.gains_, self._state
-        learner = self._bundle(fast_weight.learn, *parts, *statistics, noise)
-        return fast_weight.learn(learner, X, Y, starts, out)
+        network = self._net, self._memory, self._weights, self.gains_, self._state
+        learner = *network, statistics, noise
+        return self._call(fast_weight.learn, learner, X, Y, starts, out)
 
     def _run(self, X, starts, state, statistics):
         out = np.empty((len(X), self._net.n_outputs))
-        parts = self._net, self._weights, self.gains_
-        network = self._bundle(fast_weight.run, *parts, *statistics)
-        fast_weight.run(network, state, X, starts, out)
+        network = self._net, self._weights, self.gains_, statistics
+        self._call(fast_weight.run, network, state, X, starts, out)
         return out
 
     def _forget(self):

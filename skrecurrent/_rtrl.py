@@ -428,13 +428,13 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             learn = rtrl.stream
             if not rule.begun[0]:
                 self._begin_stream(rule)
-        parts = self._net, block, rule, guard, self._weights, self._state
-        learner = self._bundle(learn, *parts, *statistics, noise)
-        ends_a_block = 0 < len(block.J) <= block.position[0] + len(X)
-        if len(self._weights) < _THREADED_UNITS or not ends_a_block:
-            return learn(learner, X, Y, starts, out)
-        with one_blas_thread:
-            return learn(learner, X, Y, starts, out)
+        network = self._net, block, rule, guard, self._weights, self._state
+        learner = *network, statistics, noise
+        is_large = len(self._weights) >= _THREADED_UNITS
+        if is_large and 0 < len(block.J) <= block.position[0] + len(X):  # it ends a block
+            with one_blas_thread:
+                return self._call(learn, learner, X, Y, starts, out)
+        return self._call(learn, learner, X, Y, starts, out)
 
     def _begin_stream(self, bank):
         """Filters, and a frozen copy, for the weights and the state as they now are."""
@@ -544,12 +544,11 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         n, rule = len(self._weights), self._memory[1]
         out = np.empty((len(X), self._net.n_outputs))
         if len(state) > n and rule.begun[0]:
-            copies = self._weights, rule.still, rule.copy_share
-            network = self._bundle(rtrl.run_copies, self._net, *copies, *statistics)
-            rtrl.run_copies(network, state, X, starts, out)
+            network = self._net, self._weights, rule.still, rule.copy_share, statistics
+            self._call(rtrl.run_copies, network, state, X, starts, out)
         else:
-            network = self._bundle(rtrl.run, self._net, self._weights, *statistics)
-            rtrl.run(network, state[:n], X, starts, out)
+            network = self._net, self._weights, statistics
+            self._call(rtrl.run, network, state[:n], X, starts, out)
         return out
 
     def _loss_gradient(self, X, Y, starts):

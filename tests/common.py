@@ -129,15 +129,15 @@ def observable(estimator):
 
 def assert_unchanged(before, estimator):
     """The estimator is bit for bit what it was when ``observable`` looked."""
-    np.testing.assert_equal(_plain(estimator.__getstate__()), _plain(before))
+    np.testing.assert_equal(plain(estimator.__getstate__()), plain(before))
 
 
-def _plain(value):
+def plain(value):
     """Named tuples as dicts, so that assert_equal compares arrays inside them."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, np.ndarray | int | float | str | bool | type(None)):
         return value
     return repr(value)

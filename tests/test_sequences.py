@@ -18,6 +18,7 @@ from tests.common import (
     make_rows,
     needs_compiled_code,
     observable,
+    plain,
 )
 
 
@@ -59,6 +60,24 @@ def test_pickling_in_mid_stream_changes_nothing(estimator, after_fit):
         if k % 2:
             other = pickle.loads(pickle.dumps(other))
     assert_same(other, estimator)
+
+
+def test_what_was_replaced_neither_learns_nor_predicts(estimator):
+    """Kernels keep their arguments from call to call."""
+    X, y = make_rows(60)
+    twin = clone(estimator).partial_fit(X, y)
+    estimator.partial_fit(X[:30], y[:30]).predict(X[:1])
+    names = [
+        name for name, value in vars(estimator).items() if isinstance(value, np.ndarray | tuple)
+    ]
+    for name, rows in zip(names, np.array_split(np.arange(30, 60), len(names)), strict=True):
+        old = getattr(estimator, name)
+        before = copy.deepcopy(old)
+        vars(estimator)[name] = copy.deepcopy(old)
+        estimator.partial_fit(X[rows], y[rows])
+        assert_array_equal(estimator.predict(X[:1]), copy.deepcopy(estimator).predict(X[:1]))
+        np.testing.assert_equal(plain(old), plain(before))
+    assert_same(estimator, twin)
 
 
 def test_streaming_with_ids_in_any_chunking(estimator):

@@ -4,7 +4,10 @@ Numba looks at all it is called with anew in every call, at arrays inside tuples
 dozens of arrays of a learning network that takes longer than learning a row.
 """
 
-from numba import types
+from functools import partial
+from itertools import chain
+
+from numba import typeof, types
 from numba.experimental.structref import StructRefProxy, define_boxing, new, register
 from numba.extending import overload
 
@@ -45,3 +48,15 @@ def _new_bundle(contents):
 def bundle(contents):
     """The arguments, a tuple, as one object that keeps their arrays alive."""
     return Bundle(contents)
+
+
+def bind(kernel, lasting, others):
+    """The kernel with a bundle for its first argument; all others are of these types always.
+
+    In the bundle a plain tuple counts as its items. What is called is the machine code for these
+    types: to look for it by the arguments takes Numba longer than handing them over.
+    """
+    first = bundle((*chain(*(part if type(part) is tuple else [part] for part in lasting)),))
+    if hasattr(kernel, "compile"):  # not if NUMBA_DISABLE_JIT is set
+        kernel = kernel.compile((typeof(first), *map(typeof, others)))
+    return partial(kernel, first)
