@@ -295,15 +295,24 @@ def _step(net, W, x, f, X, k, Phi, Psi, j):
         for c in range(q):
             s += W[r, c] * Phi[j, c]
         x[r] += dt[r] * (s - x[r])
-        f[r] = np.tanh(x[r])
-        if hidden_first:
+    elementwise.tanh(x, f, n_outputs, n)
+    if hidden_first:
+        for r in range(n_outputs, n):
             Psi[j, r] = f[r]
     for r in range(n_outputs):
         s = 0.0
         for c in range(q):
             s += W[r, c] * Psi[j, c]
         x[r] += dt[r] * (s - x[r])
-        f[r] = np.tanh(x[r])
+    elementwise.tanh(x, f, np.int64(0), n_outputs)
+
+
+@part(forceinline=True)
+def _activities(x):
+    """tanh x, as ``_step`` computes it."""
+    f = np.empty(len(x))
+    elementwise.tanh(x, f, np.int64(0), len(x))
+    return f
 
 
 @kernel
@@ -316,7 +325,7 @@ def run(network, x, X, starts, out):
     X = scaling.seen(of_X, X)
     q = W.shape[1]
     Phi, Psi = np.empty((1, q)), np.empty((1, q))
-    f = np.tanh(x)
+    f = _activities(x)
     for k in range(len(X)):
         if starts[k]:
             x[:] = 0.0
@@ -338,7 +347,7 @@ def run_copies(network, x, X, starts, out):
     n, q = W.shape
     Phi, Psi, j = np.empty((1, q)), np.empty((1, q)), np.uintp(0)
     x0, x1 = x[:n], x[n:]
-    f0, f1 = np.tanh(x0), np.tanh(x1)
+    f0, f1 = _activities(x0), _activities(x1)
     for k in range(len(X)):
         if starts[k]:
             x[:] = 0.0
@@ -776,7 +785,7 @@ def learn(learner, X, Y, starts, out):
     (n, q), n_outputs, K = W.shape, net.n_outputs, len(J)
     x = x[:n]  # a network that streams by another rule has more of it
     rows = n if K else n_outputs
-    Lam, seed, f = np.empty((K + 1, n)), np.empty(n_outputs), np.tanh(x)
+    Lam, seed, f = np.empty((K + 1, n)), np.empty(n_outputs), _activities(x)
     G, gain, change = np.empty((rows, q)), np.empty((rows, q)), np.empty((rows, q))
     g = np.zeros(covariance.shape[2])
     if K == 0:
@@ -845,7 +854,7 @@ def stream(learner, X, Y, starts, out):
     limits = guard.limits
     (n, q), (n_outputs, copies), K = W.shape, copy_share.shape, len(J)
     x0, x1 = x[:n], x[n:]
-    f0, f1 = np.tanh(x0), np.tanh(x1)
+    f0, f1 = _activities(x0), _activities(x1)
     Lam, seed = np.empty((K + 1, n)), np.empty(n_outputs)
     G, gain, change = np.empty((n, q)), np.empty((n, q)), np.empty((n, q))
     g = np.zeros(hidden.shape[2])
@@ -908,7 +917,7 @@ def stream(learner, X, Y, starts, out):
 @kernel
 def record(net, W, x, X, starts, Phi, Psi, out):
     """``run`` that keeps what hidden rows (Phi) and output rows (Psi) read, both (n_rows, q)."""
-    f = np.tanh(x)
+    f = _activities(x)
     for k in range(len(X)):
         if starts[k]:
             x[:] = 0.0
