@@ -248,7 +248,7 @@ def test_the_updates_of_an_epoch():
         starts = np.ones(n_sequences, np.bool_)
         rows = np.zeros((n_sequences, 1))
         sequences = _fast_weight._TrainingSequences(rows, rows, starts, None)
-        return [s.stop - s.start for s in sequences.batches(sequences.n_batches)]
+        return [sum(len(X) for X, _, _ in batch.blocks) for batch in sequences.batches()]
 
     assert sizes(1) == [1]
     assert sizes(16) == [1] * 16
@@ -277,11 +277,11 @@ def test_memory_mapped_blocks_are_read_only_and_serve(tmp_path):
     model = FastWeightRegressor(3, max_iter=1, random_state=0).fit(X, y, sequence_id=ids)
     starts = np.arange(len(X)) % 8 == 0
     arrays = [model._net, model._weights, model.gains_, X, y[:, None], starts]
-    expected = _fast_weight._block_gradient(*arrays, False)
+    expected = _fast_weight._gradient_by_job(*arrays, False)
     for array in arrays[1:]:
         array.flags.writeable = False
     compiled = len(kernel.gradient_reverse.signatures)
-    got = _fast_weight._block_gradient(*arrays, False)
+    got = _fast_weight._gradient_by_job(*arrays, False)
     assert_array_equal(got[1], expected[1])
     assert len(kernel.gradient_reverse.signatures) == compiled
 
