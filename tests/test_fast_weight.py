@@ -208,6 +208,32 @@ def test_sgd_is_equation_5(form):
         assert_allclose(first.weights_, by_hand.weights_, rtol=0, atol=1e-14)
 
 
+def test_adam_takes_shortened_gradients_at_one_rate():
+    """An update of weights and gains after each of few sequences; Kingma & Ba's algorithm 1."""
+    X, y = unit_rows(60)
+    y[15:30] *= 1e3  # the gradient of these is longer than 1 per target
+    ids = np.arange(60) // 15
+    fitted = FastWeightRegressor(3, standardize=False, max_iter=1, washout=0, random_state=0)
+    fitted.fit(X, y, sequence_id=ids)
+    model = at_start()
+    W, gains, starts = model.weights_, model.gains_, np.zeros(15, np.bool_)
+    first = second = 0.0
+    for sequence in range(4):
+        rows = ids == sequence
+        network = model._net, W, gains
+        _, gradient = _fast_weight._block_gradient(*network, X[rows], y[rows, None], starts, False)
+        length = np.linalg.norm(gradient) / np.sum(~np.isnan(y[rows]))
+        assert (length > 1) == (sequence == 1)
+        gradient /= max(length, 1)
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        t = sequence + 1
+        rate = 0.02 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        change = rate * first / (np.sqrt(second) + 1e-8)
+        W, gains = W - change[: W.size].reshape(W.shape), gains - change[W.size :]
+    assert_allclose(fitted.weights_, W, rtol=0, atol=1e-12)
+    assert_allclose(fitted.gains_, gains, rtol=0, atol=1e-12)
+
+
 def test_forward_and_reverse_gradients_train_alike():
     X, y, ids = recall(sized(20, 3), seed=0)
     reverse, forward = (
