@@ -386,11 +386,9 @@ class APRLRegressor(BaseRecurrentRegressor):
         with one_blas_thread:
             return self._call(learn, learner, X, Y, starts, out, self._batch_rows)
 
-    def _run(self, X, starts, state, statistics):
-        out = np.empty((len(X), self._net.n_outputs))
+    def _run(self, X, starts, out, state, statistics):
         network = self._net, self._weights, statistics
         self._call(aprl.run, network, state, X, starts, out)
-        return out
 
     def _findings(self, epochs):
         """An output's weights are found by least squares."""

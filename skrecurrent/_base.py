@@ -19,8 +19,8 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
     network predicted for each row before it was learned, in its own units, NaN where learning
     exploded, and lets the errors enter the ``noise``. Returns how often learning exploded and was
     set back, and the number of rows with a target.
-``_run(X, starts, state, statistics)``
-    predictions of the frozen network; moves ``state`` in place and nothing else.
+``_run(X, starts, out, state, statistics)``
+    fill ``out`` with the predictions of the frozen network; moves ``state`` and nothing else.
 ``_forget()``
     what the learning rule remembers of earlier rows of the sequence becomes zero.
 ``_weights_replaced()``
@@ -83,8 +83,8 @@ _Y_CHECKS = {
 }
 
 # Kernels are called for about this many seconds at a time, so that Ctrl-C is answered soon; the
-# first call is for so many rows.
-_PIECE_SECONDS, _FIRST_PIECE = 0.2, 16
+# first call is for so many rows, and the next one for so many times more at most.
+_PIECE_SECONDS, _FIRST_PIECE, _MOST_GROWTH = 0.2, 16, 64
 
 
 # Constraint of the parameter n_jobs.
@@ -135,10 +135,10 @@ class BaseRecurrentRegressor(
     def _build(self, n_features, n_outputs): ...
 
     @abstractmethod
-    def _learn(self, X, Y, starts, out): ...
+    def _learn(self, X, Y, starts, out, statistics, noise): ...
 
     @abstractmethod
-    def _run(self, X, starts, state): ...
+    def _run(self, X, starts, out, state, statistics): ...
 
     @abstractmethod
     def _forget(self): ...
@@ -643,11 +643,10 @@ class BaseRecurrentRegressor(
         rows, starts, dtype = self._check_rows(X, None)
         state = self._state.copy()
         forecasts = np.empty((n_steps, self.n_outputs_))
-        row = self._run_in_pieces(rows, starts, state, self._statistics)[-1:]
-        forecasts[0] = row[0]
+        forecasts[0] = self._run_in_pieces(rows, starts, state, self._statistics)[-1]
         for k in range(1, n_steps):
-            row = self._run(row, starts[:1], state, self._statistics)
-            forecasts[k] = row[0]
+            last, this = forecasts[k - 1 : k], forecasts[k : k + 1]
+            self._run(last, starts[:1], this, state, self._statistics)
         return (forecasts[:, 0] if self._target_ndim == 1 else forecasts).astype(dtype)
 
     @property
@@ -675,11 +674,10 @@ class BaseRecurrentRegressor(
 
     def _run_in_pieces(self, X, starts, state, statistics=scaling.AS_GIVEN):
         """Predictions of the frozen network; moves ``state``."""
-        if len(X) <= _FIRST_PIECE:  # one piece, which needs no joining
-            return self._run(X, starts, state, statistics)
-        return np.concatenate(
-            [self._run(*piece, state, statistics) for piece in _pieces(X, starts)]
-        )
+        out = np.empty((len(X), self.n_outputs_))
+        for piece in _pieces(X, starts, out):
+            self._run(*piece, state, statistics)
+        return out
 
     def _to_network_units(self, rows, targets):
         """Rows and targets as the network sees them; statistics stay as they are."""
@@ -977,17 +975,17 @@ def _unchanged_on_error(estimator):
 
 def _pieces(*tables):
     """The same rows of all tables, so many at a time that they take a fraction of a second."""
-    return [tables] if len(tables[0]) <= _FIRST_PIECE else _doubling_pieces(tables)
+    return [tables] if len(tables[0]) <= _FIRST_PIECE else _growing_pieces(tables)
 
 
-def _doubling_pieces(tables):
+def _growing_pieces(tables):
     start, size = 0, _FIRST_PIECE
     while start < len(tables[0]):
         began = time.perf_counter()
         yield [None if table is None else table[start : start + size] for table in tables]
         start += size
-        if time.perf_counter() - began < _PIECE_SECONDS / 2:
-            size *= 2
+        times_shorter = _PIECE_SECONDS / 2 / (time.perf_counter() - began)
+        size *= int(np.clip(times_shorter, 1, _MOST_GROWTH))
 
 
 def writeable(array):

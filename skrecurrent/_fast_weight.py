@@ -439,11 +439,9 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         learner = *network, statistics, noise
         return self._call(fast_weight.learn, learner, X, Y, starts, out)
 
-    def _run(self, X, starts, state, statistics):
-        out = np.empty((len(X), self._net.n_outputs))
+    def _run(self, X, starts, out, state, statistics):
         network = self._net, self._weights, self.gains_, statistics
         self._call(fast_weight.run, network, state, X, starts, out)
-        return out
 
     def _forget(self):
         if self._memory is not None:

@@ -540,16 +540,14 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         determined = n_determined(JJ, curvature.noise) / self.n_outputs_
         return super()._findings(epochs, determined) | {"_curvature": curvature}
 
-    def _run(self, X, starts, state, statistics):
+    def _run(self, X, starts, out, state, statistics):
         n, rule = len(self._weights), self._memory[1]
-        out = np.empty((len(X), self._net.n_outputs))
         if len(state) > n and rule.begun[0]:
             network = self._net, self._weights, rule.still, rule.copy_share, statistics
             self._call(rtrl.run_copies, network, state, X, starts, out)
         else:
             network = self._net, self._weights, statistics
             self._call(rtrl.run, network, state[:n], X, starts, out)
-        return out
 
     def _loss_gradient(self, X, Y, starts):
         gradient = np.empty_like(self._weights)

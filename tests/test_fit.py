@@ -372,7 +372,7 @@ def test_ctrl_c_in_a_stream_keeps_count_of_what_was_learned(monkeypatch):
     estimator = RTRLRegressor(4, random_state=0)
     estimator.partial_fit(X[:4], y[:4], sequence_id=ids[:4])
     learn = RTRLRegressor._learn_piece
-    pieces = iter([learn, learn])
+    pieces = iter([learn])
 
     def interrupted(self, *args):
         for piece in pieces:

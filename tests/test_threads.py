@@ -82,7 +82,7 @@ def test_kernels_run_without_the_interpreter_lock(estimator, how):
         other = copy.deepcopy(estimator)
         arguments = {
             "_learn": (rows, targets, starts, np.empty_like(targets), *units),
-            "_run": (rows, starts, other._state, scaling.AS_GIVEN),
+            "_run": (rows, starts, np.empty_like(targets), other._state, scaling.AS_GIVEN),
         }[how]
         began = time.perf_counter()
         getattr(other, how)(*arguments)

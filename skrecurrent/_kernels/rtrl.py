@@ -597,7 +597,7 @@ def _weigh(error, share, first, count):
         share[i] /= total
 
 
-@part(forceinline=True)
+@part
 def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, g, gain):
     """Learn output o of one copy in all its filters, and combine them into its row of W.
 
@@ -639,7 +639,7 @@ def _read_out(net, bank, W, x, trace, copy, Psi, j, o, target, g, gain):
     return residual, bound
 
 
-@part(forceinline=True)
+@part
 def _learn_hidden(covariances, n_outputs, residual, bound, G, g, gain, change):
     """Kalman filter of the hidden rows on what the output filters left; adds to ``change``.
 
@@ -662,7 +662,7 @@ def _learn_hidden(covariances, n_outputs, residual, bound, G, g, gain, change):
             change[r, c] += gain[r, c] * residual / root
 
 
-@part(forceinline=True)
+@part
 def _move(bank, W, n_outputs, change):
     """Change the hidden rows, and tell the output filters how far their features moved."""
     rows, covariance = bank.rows, bank.covariance

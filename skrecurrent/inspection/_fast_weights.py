@@ -221,10 +221,11 @@ class FastWeightsDisplay:
 def _fast_weights_after_rows(estimator, X, sequence_id):
     """The weights after each row of X, of shape (n_samples, n, q)."""
     rows, starts, _ = estimator._check_rows(X, sequence_id)
-    state = estimator._state.copy()
+    state, prediction = estimator._state.copy(), np.empty((1, estimator.n_outputs_))
     fast_weights = np.empty((len(rows), *estimator.weights_.shape))
     for k in range(len(rows)):
-        estimator._run(rows[k : k + 1], starts[k : k + 1], state, estimator._statistics)
+        row = slice(k, k + 1)
+        estimator._run(rows[row], starts[row], prediction, state, estimator._statistics)
         fast_weights[k] = estimator._fast_weights_in(state)
     return fast_weights
 

@@ -84,10 +84,10 @@ def chunks():
 
 def one_pass(model, X, y):
     """Functions that let a fitted network learn the rows by its kernel, and run over them."""
-    starts = np.zeros(len(X), np.bool_)
+    starts, out = np.zeros(len(X), np.bool_), np.empty((len(X), 1))
 
     def run():
-        model._run(X, starts, model._state.copy(), model._statistics)
+        model._run(X, starts, out, model._state.copy(), model._statistics)
 
     if not isinstance(model, FastWeightRegressor):
         return bare_learning(model, X, y), run

@@ -29,7 +29,7 @@ def contestants(estimator):
     """The stream through the public methods, and the kernels alone on the same rows."""
     X, y = make_narma(2 * N_ROWS, random_state=0)
     estimator.partial_fit(X[:N_ROWS], y[:N_ROWS])
-    rows, starts = X[N_ROWS:], np.zeros(N_ROWS, np.bool_)
+    rows, starts, out = X[N_ROWS:], np.zeros(N_ROWS, np.bool_), np.empty((N_ROWS, 1))
     learn = bare_learning(estimator, rows, y[N_ROWS:])
 
     def one_by_one():
@@ -38,7 +38,7 @@ def contestants(estimator):
             estimator.partial_fit(X[k : k + 1], y[k : k + 1])
 
     def kernels():
-        estimator._run(rows, starts, estimator._state.copy(), estimator._statistics)
+        estimator._run(rows, starts, out, estimator._state.copy(), estimator._statistics)
         learn()
 
     return one_by_one, kernels
