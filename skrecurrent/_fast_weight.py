@@ -17,7 +17,7 @@ from skrecurrent._base import (
     writeable,
 )
 from skrecurrent._epochs import in_washout
-from skrecurrent._kernels import fast_weight, scaling
+from skrecurrent._kernels import elementwise, fast_weight, scaling
 from skrecurrent._threads import one_blas_thread
 
 _POWERS = {"zero": 0, "linear": 1, "cubic": 3, "quintic": 5}
@@ -472,17 +472,24 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
                 self._descend(sequences, epochs)
 
     def _descend(self, sequences, epochs):
-        rule = self._stream | {"last_rate": self.learning_rate_init, "weight_decay": 0.0}
-        optimizer = fast_weight.new_optimizer(*self._weights.shape, not self._is_paper, **rule)
-        learned = optimizer, self._weights, self.gains_
+        rate = float(self.learning_rate_init)
+        n_learned = len(self._parameters())
+        memory = np.zeros(n_learned), np.zeros(n_learned), np.zeros(1, np.int64)  # of Adam
         batches = sequences.batches(len(sequences) if self.solver == "sgd" else None)
         while epochs.begin():
             exploded = False
             for batch in batches:
                 _, gradient = self._gradient(sequences, batch)
-                exploded = not fast_weight.update(*learned, gradient, batch.n_known)
+                length = np.sqrt(np.sum(gradient**2)) / batch.n_known
+                exploded = not np.isfinite(length)
                 if exploded:
                     break
+                gradient /= max(length / _LONGEST_GRADIENT, 1.0)
+                if self.solver == "adam":
+                    elementwise.adam(rate, *memory, gradient)
+                else:
+                    gradient *= rate
+                self._set_parameters(self._parameters() - gradient)
             epochs.end(exploded)
 
     def _minimize(self, sequences, epochs):
@@ -535,7 +542,8 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         self._weights[:] = values[:size].reshape(self._weights.shape)
         if not self._is_paper:
             self.gains_[:] = values[size:]
-            self.gains_[-1] = np.clip(self.gains_[-1], *fast_weight.DECAY_LOGITS)
+            low, high = fast_weight.DECAY_LOGITS
+            self.gains_[-1] = min(max(self.gains_[-1], low), high)
 
 
 class _Batch(NamedTuple):

@@ -352,26 +352,6 @@ def test_streaming_follows_the_equations(case, rule):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_updates_follow_the_equations(rule, rng):
-    """Of a gradient that was summed elsewhere."""
-    problem = make_problem(CASES[3])
-    W, gains = problem.W, problem.gains
-    twin = reference_twin(CASES[3], problem)
-    stream = reference.Stream(twin, *rule)
-    _, optimizer, _ = make_learner(problem, *rule)
-    for n_targets in (40, 3, 1):
-        gradient = rng.normal(size=stream.n_learned)
-        stream.gradient, stream.n_rows = gradient.copy(), n_targets
-        stream.update()
-        assert fast_weight.update(optimizer, W, gains, gradient, n_targets)
-        assert_allclose(W, twin.W, rtol=0, atol=1e-12)
-        assert_allclose(gains, twin.gains, rtol=0, atol=1e-12)
-    gradient[1] = np.nan
-    assert not fast_weight.update(optimizer, W, gains, gradient, 1)
-    assert np.isfinite(W).all()
-
-
-@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("n_hidden", sized([1, 6, 15], [1, 4]))
 @pytest.mark.parametrize("case", [CASES[0], CASES[2], CASES[8]])
 def test_learning_in_any_chunks_is_the_same_bitwise(case, n_hidden, rule):

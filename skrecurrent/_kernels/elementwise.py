@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skrecurrent._kernels._compile import part
+from skrecurrent._kernels._compile import kernel, part
 
 # Adam: the constants of Kingma & Ba (2015), as in scikit-learn's MLPRegressor.
 _ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
@@ -25,11 +25,11 @@ def tanh(x, out, first, stop):
         out[i] = m / (m + 2.0)
 
 
-@part(fastmath=False)
+@kernel(fastmath=False)
 def adam(learning_rate, first, second, steps, g):
     """The gradient g becomes what Adam subtracts for it; first and second are its moments."""
     steps[0] += 1
-    t = steps[0]
+    t = np.float64(steps[0])
     rate = learning_rate * np.sqrt(1.0 - _ADAM_DECAY_2**t) / (1.0 - _ADAM_DECAY_1**t)
     for i in range(len(g)):
         first[i] += (1.0 - _ADAM_DECAY_1) * (g[i] - first[i])

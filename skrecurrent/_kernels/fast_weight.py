@@ -694,12 +694,6 @@ def _update(optimizer, W, gains, sums, n_rows):
     return True
 
 
-@kernel
-def update(optimizer, W, gains, gradient, n_targets):
-    """``_update`` for those who sum the gradient over rows themselves, which uses it up."""
-    return _update(optimizer, W, gains, gradient, n_targets)
-
-
 @part(forceinline=True)
 def _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
     """Whether predictions or learned weights have exploded; keeps account of the largest.
