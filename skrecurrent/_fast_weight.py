@@ -474,7 +474,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     def _descend(self, sequences, epochs):
         rate = float(self.learning_rate_init)
         n_learned = len(self._parameters())
-        memory = np.zeros(n_learned), np.zeros(n_learned), np.zeros(1, np.int64)  # of Adam
+        first, second, steps = np.zeros(n_learned), np.zeros(n_learned), np.zeros(1, np.int64)
         batches = sequences.batches(len(sequences) if self.solver == "sgd" else None)
         while epochs.begin():
             exploded = False
@@ -486,7 +486,10 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
                     break
                 gradient /= max(length / _LONGEST_GRADIENT, 1.0)
                 if self.solver == "adam":
-                    elementwise.adam(rate, *memory, gradient)
+                    # beside the unbiased moment: first gradients may be as small as this
+                    unbiased = np.sqrt(1.0 - elementwise.ADAM_DECAY_2 ** (steps[0] + 1))
+                    epsilon = elementwise.ADAM_EPSILON * unbiased
+                    elementwise.adam(rate, epsilon, first, second, steps, gradient)
                 else:
                     gradient *= rate
                 self._set_parameters(self._parameters() - gradient)

@@ -227,8 +227,8 @@ def test_adam_takes_shortened_gradients_at_one_rate():
         gradient /= max(length, 1)
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
         t = sequence + 1
-        rate = 0.02 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-        change = rate * first / (np.sqrt(second) + 1e-8)
+        unbiased = first / (1 - 0.9**t), second / (1 - 0.999**t)
+        change = 0.02 * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
         W, gains = W - change[: W.size].reshape(W.shape), gains - change[W.size :]
     assert_allclose(fitted.weights_, W, rtol=0, atol=1e-12)
     assert_allclose(fitted.gains_, gains, rtol=0, atol=1e-12)

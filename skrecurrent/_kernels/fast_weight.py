@@ -681,7 +681,8 @@ def _update(optimizer, W, gains, sums, n_rows):
     for i in range(n_learned):
         sums[i] *= scale
     if solver == ADAM:
-        elementwise.adam(rate, first, second, steps, sums[:n_learned])
+        gradient = sums[:n_learned]
+        elementwise.adam(rate, elementwise.ADAM_EPSILON, first, second, steps, gradient)
     w = W.reshape(W.size)
     for i in range(len(w)):
         w[i] = kept * w[i] - sums[i]
