@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -16,7 +17,7 @@ from skrecurrent._base import (
     writeable,
 )
 from skrecurrent._epochs import in_washout
-from skrecurrent._kernels import fast_weight, scaling
+from skrecurrent._kernels import elementwise, fast_weight, scaling
 from skrecurrent._threads import one_blas_thread
 
 _POWERS = {"zero": 0, "linear": 1, "cubic": 3, "quintic": 5}
@@ -471,29 +472,39 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
                 self._descend(sequences, epochs)
 
     def _descend(self, sequences, epochs):
-        step = _Adam() if self.solver == "adam" else np.asarray
-        n_batches = len(sequences) if self.solver == "sgd" else sequences.n_batches
+        rate = float(self.learning_rate_init)
+        n_learned = len(self._parameters())
+        first, second, steps = np.zeros(n_learned), np.zeros(n_learned), np.zeros(1, np.int64)
+        batches = sequences.batches(len(sequences) if self.solver == "sgd" else None)
         while epochs.begin():
             exploded = False
-            for batch in sequences.batches(n_batches):
-                _, gradient, n_known = self._gradient(sequences, batch)
-                length = np.sqrt(np.sum(gradient**2)) / n_known
+            for batch in batches:
+                _, gradient = self._gradient(sequences, batch)
+                length = np.sqrt(np.sum(gradient**2)) / batch.n_known
                 exploded = not np.isfinite(length)
                 if exploded:
                     break
                 gradient /= max(length / _LONGEST_GRADIENT, 1.0)
-                self._set_parameters(self._parameters() - self.learning_rate_init * step(gradient))
+                if self.solver == "adam":
+                    # beside the unbiased moment: first gradients may be as small as this
+                    unbiased = np.sqrt(1.0 - elementwise.ADAM_DECAY_2 ** (steps[0] + 1))
+                    epsilon = elementwise.ADAM_EPSILON * unbiased
+                    elementwise.adam(rate, epsilon, first, second, steps, gradient)
+                else:
+                    gradient *= rate
+                self._set_parameters(self._parameters() - gradient)
             epochs.end(exploded)
 
     def _minimize(self, sequences, epochs):
         """L-BFGS-B, whose iterations are the epochs."""
+        (batch,) = sequences.batches(1)
 
         def objective(parameters):
             self._set_parameters(parameters)
-            loss, gradient, n_known = self._gradient(sequences, slice(None))
+            loss, gradient = self._gradient(sequences, batch)
             if not np.isfinite(loss + np.sum(gradient)):
                 return _WALL, np.zeros_like(gradient)
-            return loss / n_known, gradient / n_known
+            return loss / batch.n_known, gradient / batch.n_known
 
         def after_iteration(parameters):
             self._set_parameters(parameters)
@@ -518,11 +529,11 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
                 options=options | {"ftol": 0.0, "gtol": 0.0},  # the epochs say when to stop
             )
 
-    def _gradient(self, sequences, which):
-        """Loss, gradient by all that is learned, and number of targets of some sequences."""
+    def _gradient(self, sequences, batch):
+        """Loss of some sequences, and its gradient by all that is learned."""
         network = self._net, self._weights, self.gains_
-        loss, gradient, n_known = sequences.gradient(network, which, self._goes_forward)
-        return loss, gradient[: self._weights.size] if self._is_paper else gradient, n_known
+        loss, gradient = sequences.gradient(network, batch, self._goes_forward)
+        return loss, gradient[: self._weights.size] if self._is_paper else gradient
 
     def _parameters(self):
         """All that is learned, in one vector."""
@@ -534,7 +545,15 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         self._weights[:] = values[:size].reshape(self._weights.shape)
         if not self._is_paper:
             self.gains_[:] = values[size:]
-            self.gains_[-1] = np.clip(self.gains_[-1], *fast_weight.DECAY_LOGITS)
+            low, high = fast_weight.DECAY_LOGITS
+            self.gains_[-1] = min(max(self.gains_[-1], low), high)
+
+
+class _Batch(NamedTuple):
+    """Consecutive training sequences."""
+
+    blocks: list  # X, Y and starts of up to _BLOCK of them
+    n_known: int  # number of targets
 
 
 class _TrainingSequences:
@@ -547,30 +566,31 @@ class _TrainingSequences:
     def __len__(self):
         return len(self.bounds) - 1
 
-    @property
-    def n_batches(self):
-        """How many updates "adam" makes in an epoch."""
-        return max(-(-len(self) // _LARGEST_BATCH), min(len(self), _FEWEST_UPDATES))
-
-    def batches(self, n_batches):
-        """Slices of consecutive sequences."""
+    def batches(self, n_batches=None):
+        """All sequences, in so many batches; by default those of the updates of "adam"."""
+        if n_batches is None:
+            n_batches = max(-(-len(self) // _LARGEST_BATCH), min(len(self), _FEWEST_UPDATES))
         edges = np.linspace(0, len(self), n_batches + 1).astype(int)
-        return [slice(*pair) for pair in zip(edges[:-1], edges[1:])]
+        return [self._batch(*pair) for pair in zip(edges[:-1], edges[1:])]
 
-    def gradient(self, network, which, goes_forward):
-        """Half the sum of squared errors over a slice of sequences, its gradient, and the targets.
+    def _batch(self, first, last):
+        edges = self.bounds[[*range(first, last, _BLOCK), last]]
+        n_known = np.sum(~np.isnan(self.Y[edges[0] : edges[-1]]))
+        return _Batch(
+            [
+                (self.X[start:stop], self.Y[start:stop], self.starts[start:stop])
+                for start, stop in zip(edges[:-1], edges[1:])
+            ],
+            max(int(n_known), 1),
+        )
+
+    def gradient(self, network, batch, goes_forward):
+        """Half the sum of squared errors over a batch, and its gradient.
 
         The sums do not depend on how many jobs compute them: blocks and their order are fixed.
         """
-        first, last, _ = which.indices(len(self))
-        edges = self.bounds[[*range(first, last, _BLOCK), last]]
-        blocks = [slice(*pair) for pair in zip(edges[:-1], edges[1:])]
-        results = self.compute(
-            (*network, self.X[block], self.Y[block], self.starts[block], goes_forward)
-            for block in blocks
-        )
-        n_known = max(np.sum(~np.isnan(self.Y[edges[0] : edges[-1]])), 1)
-        return *map(sum, zip(*results)), n_known
+        results = self.compute((*network, *block, goes_forward) for block in batch.blocks)
+        return tuple(map(sum, zip(*results)))
 
 
 def _cut(starts, length):
@@ -589,29 +609,18 @@ def _mapping(n_jobs):
         yield lambda blocks: [_block_gradient(*block) for block in blocks]
     else:
         with Parallel(n_jobs) as parallel:
-            yield lambda blocks: parallel(delayed(_block_gradient)(*block) for block in blocks)
+            yield lambda blocks: parallel(delayed(_gradient_by_job)(*block) for block in blocks)
+
+
+def _gradient_by_job(net, W, gains, X, Y, starts, goes_forward):
+    """The gradient of a block whose arrays joblib may have mapped to memory, read-only."""
+    W, gains, X, Y = (writeable(array) for array in (W, gains, X, Y))
+    return _block_gradient(net, W, gains, X, Y, starts.copy(), goes_forward)
 
 
 def _block_gradient(net, W, gains, X, Y, starts, goes_forward):
     """Loss of some sequences, and its gradient by weights and gains in one vector."""
-    W, gains, X, Y = (writeable(array) for array in (W, gains, X, Y))
-    G, G_gains = np.empty_like(W), np.empty_like(gains)
+    gradient = np.empty(W.size + gains.size)
+    G, G_gains = gradient[: W.size].reshape(W.shape), gradient[W.size :]
     compute = fast_weight.gradient_forward if goes_forward else fast_weight.gradient_reverse
-    loss = compute(net, W, gains, X, Y, starts.copy(), G, G_gains)
-    return loss, np.concatenate([G.ravel(), G_gains])
-
-
-class _Adam:
-    """What Adam makes of one gradient after the other."""
-
-    def __init__(self):
-        self.first = self.second = 0.0
-        self.n_steps = 0
-
-    def __call__(self, gradient):
-        self.n_steps += 1
-        self.first += (1 - fast_weight.ADAM_DECAY_1) * (gradient - self.first)
-        self.second += (1 - fast_weight.ADAM_DECAY_2) * (gradient**2 - self.second)
-        first = self.first / (1 - fast_weight.ADAM_DECAY_1**self.n_steps)
-        second = self.second / (1 - fast_weight.ADAM_DECAY_2**self.n_steps)
-        return first / (np.sqrt(second) + fast_weight.ADAM_EPSILON)
+    return compute(net, W, gains, X, Y, starts, G, G_gains), gradient

@@ -208,6 +208,32 @@ def test_sgd_is_equation_5(form):
         assert_allclose(first.weights_, by_hand.weights_, rtol=0, atol=1e-14)
 
 
+def test_adam_takes_shortened_gradients_at_one_rate():
+    """An update of weights and gains after each of few sequences; Kingma & Ba's algorithm 1."""
+    X, y = unit_rows(60)
+    y[15:30] *= 1e3  # the gradient of these is longer than 1 per target
+    ids = np.arange(60) // 15
+    fitted = FastWeightRegressor(3, standardize=False, max_iter=1, washout=0, random_state=0)
+    fitted.fit(X, y, sequence_id=ids)
+    model = at_start()
+    W, gains, starts = model.weights_, model.gains_, np.zeros(15, np.bool_)
+    first = second = 0.0
+    for sequence in range(4):
+        rows = ids == sequence
+        network = model._net, W, gains
+        _, gradient = _fast_weight._block_gradient(*network, X[rows], y[rows, None], starts, False)
+        length = np.linalg.norm(gradient) / np.sum(~np.isnan(y[rows]))
+        assert (length > 1) == (sequence == 1)
+        gradient /= max(length, 1)
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        t = sequence + 1
+        unbiased = first / (1 - 0.9**t), second / (1 - 0.999**t)
+        change = 0.02 * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
+        W, gains = W - change[: W.size].reshape(W.shape), gains - change[W.size :]
+    assert_allclose(fitted.weights_, W, rtol=0, atol=1e-12)
+    assert_allclose(fitted.gains_, gains, rtol=0, atol=1e-12)
+
+
 def test_forward_and_reverse_gradients_train_alike():
     X, y, ids = recall(sized(20, 3), seed=0)
     reverse, forward = (
@@ -248,7 +274,7 @@ def test_the_updates_of_an_epoch():
         starts = np.ones(n_sequences, np.bool_)
         rows = np.zeros((n_sequences, 1))
         sequences = _fast_weight._TrainingSequences(rows, rows, starts, None)
-        return [s.stop - s.start for s in sequences.batches(sequences.n_batches)]
+        return [sum(len(X) for X, _, _ in batch.blocks) for batch in sequences.batches()]
 
     assert sizes(1) == [1]
     assert sizes(16) == [1] * 16
@@ -277,11 +303,11 @@ def test_memory_mapped_blocks_are_read_only_and_serve(tmp_path):
     model = FastWeightRegressor(3, max_iter=1, random_state=0).fit(X, y, sequence_id=ids)
     starts = np.arange(len(X)) % 8 == 0
     arrays = [model._net, model._weights, model.gains_, X, y[:, None], starts]
-    expected = _fast_weight._block_gradient(*arrays, False)
+    expected = _fast_weight._gradient_by_job(*arrays, False)
     for array in arrays[1:]:
         array.flags.writeable = False
     compiled = len(kernel.gradient_reverse.signatures)
-    got = _fast_weight._block_gradient(*arrays, False)
+    got = _fast_weight._gradient_by_job(*arrays, False)
     assert_array_equal(got[1], expected[1])
     assert len(kernel.gradient_reverse.signatures) == compiled
 

@@ -1,6 +1,11 @@
 """Loops over all elements that kernels of several files need."""
 
-from skrecurrent._kernels._compile import part
+import numpy as np
+
+from skrecurrent._kernels._compile import kernel, part
+
+# Adam: the constants of Kingma & Ba (2015), as in scikit-learn's MLPRegressor.
+ADAM_DECAY_1, ADAM_DECAY_2, ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 
 @part(forceinline=True)
@@ -18,6 +23,18 @@ def tanh(x, out, first, stop):
         for _ in range(6):
             m *= m + 2.0  # exp(2 y) - 1
         out[i] = m / (m + 2.0)
+
+
+@kernel(fastmath=False)
+def adam(learning_rate, epsilon, first, second, steps, g):
+    """The gradient g becomes what Adam subtracts for it; first and second are its moments."""
+    steps[0] += 1
+    t = np.float64(steps[0])
+    rate = learning_rate * np.sqrt(1.0 - ADAM_DECAY_2**t) / (1.0 - ADAM_DECAY_1**t)
+    for i in range(len(g)):
+        first[i] += (1.0 - ADAM_DECAY_1) * (g[i] - first[i])
+        second[i] += (1.0 - ADAM_DECAY_2) * (g[i] * g[i] - second[i])
+        g[i] = rate * first[i] / (np.sqrt(second[i]) + epsilon)
 
 
 @part(fastmath=False)

@@ -28,9 +28,6 @@ TANH, LOGISTIC = range(2)
 
 SGD, ADAM = range(2)
 
-# Adam: the constants of Kingma & Ba (2015), as in scikit-learn's MLPRegressor.
-ADAM_DECAY_1, ADAM_DECAY_2, ADAM_EPSILON = 0.9, 0.999, 1e-8
-
 # The logit of lambda is kept between these, that is lambda between .05 and .9975: beyond, its
 # gradient vanishes, and fast changes would be kept for ever.
 DECAY_LOGITS = (-3.0, 6.0)
@@ -678,19 +675,14 @@ def _update(optimizer, W, gains, sums, n_rows):
     scale = clip / norm if norm > clip else 1.0
     rate = max(rate / (1.0 + steps[1] / _FALLING_UPDATES), last_rate)
     kept = 1.0 - weight_decay * rate
-    steps[0] += 1
     steps[1] += 1
-    if solver == ADAM:
-        rate *= np.sqrt(1.0 - ADAM_DECAY_2 ** steps[0]) / (1.0 - ADAM_DECAY_1 ** steps[0])
-        for i in range(n_learned):
-            sums[i] *= scale
-        for i in range(n_learned):
-            first[i] += (1.0 - ADAM_DECAY_1) * (sums[i] - first[i])
-            second[i] += (1.0 - ADAM_DECAY_2) * (sums[i] * sums[i] - second[i])
-            sums[i] = first[i] / (np.sqrt(second[i]) + ADAM_EPSILON)
-        scale = 1.0
+    if solver == SGD:
+        scale *= rate
     for i in range(n_learned):
-        sums[i] *= rate * scale
+        sums[i] *= scale
+    if solver == ADAM:
+        gradient = sums[:n_learned]
+        elementwise.adam(rate, elementwise.ADAM_EPSILON, first, second, steps, gradient)
     w = W.reshape(W.size)
     for i in range(len(w)):
         w[i] = kept * w[i] - sums[i]

@@ -28,9 +28,6 @@ from skrecurrent._kernels._compile import kernel, part
 
 SGD, ADAM, DEKF = range(3)
 
-# Adam: the constants of Kingma & Ba (2015), as in scikit-learn's MLPRegressor.
-_ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
-
 # DEKF: the measurement noise is _NOISE_FACTOR times the running variance of the innovation, which
 # forgets at _NOISE_RATE and counts an outlier as at most _OUTLIER variances. That lets the filter
 # adapt; a covariance that forgets (by .999 per row) would diverge. _PROCESS_NOISE is added to the
@@ -520,14 +517,10 @@ def _sgd(momentum, learning_rate, velocity, w, g):
 
 @part
 def _adam(learning_rate, first, second, steps, w, g):
-    """One step of Adam on the gradient g; first and second are its moments."""
-    steps[0] += 1
-    t = steps[0]
-    rate = learning_rate * np.sqrt(1.0 - _ADAM_DECAY_2**t) / (1.0 - _ADAM_DECAY_1**t)
+    """One step of Adam on the gradient g, which this uses up; first and second are its moments."""
+    elementwise.adam(learning_rate, elementwise.ADAM_EPSILON, first, second, steps, g)
     for i in range(len(w)):
-        first[i] += (1.0 - _ADAM_DECAY_1) * (g[i] - first[i])
-        second[i] += (1.0 - _ADAM_DECAY_2) * (g[i] * g[i] - second[i])
-        w[i] -= rate * first[i] / (np.sqrt(second[i]) + _ADAM_EPSILON)
+        w[i] -= g[i]
 
 
 @part(forceinline=True)
