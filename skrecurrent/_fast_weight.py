@@ -486,10 +486,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
                     break
                 gradient /= max(length / _LONGEST_GRADIENT, 1.0)
                 if self.solver == "adam":
-                    # beside the unbiased moment: first gradients may be as small as this
-                    unbiased = np.sqrt(1.0 - elementwise.ADAM_DECAY_2 ** (steps[0] + 1))
-                    epsilon = elementwise.ADAM_EPSILON * unbiased
-                    elementwise.adam(rate, epsilon, first, second, steps, gradient)
+                    elementwise.adam(rate, first, second, steps, gradient)
                 else:
                     gradient *= rate
                 self._set_parameters(self._parameters() - gradient)

@@ -5,7 +5,7 @@ import numpy as np
 from skrecurrent._kernels._compile import kernel, part
 
 # Adam: the constants of Kingma & Ba (2015), as in scikit-learn's MLPRegressor.
-ADAM_DECAY_1, ADAM_DECAY_2, ADAM_EPSILON = 0.9, 0.999, 1e-8
+_ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 
 @part(forceinline=True)
@@ -26,15 +26,20 @@ def tanh(x, out, first, stop):
 
 
 @kernel(fastmath=False)
-def adam(learning_rate, epsilon, first, second, steps, g):
-    """The gradient g becomes what Adam subtracts for it; first and second are its moments."""
+def adam(learning_rate, first, second, steps, g):
+    """The gradient g becomes what Adam subtracts for it; first and second are its moments.
+
+    Epsilon stands beside the unbiased moment, as in algorithm 1, for first gradients of fast
+    weights may be as small.
+    """
     steps[0] += 1
     t = np.float64(steps[0])
-    rate = learning_rate * np.sqrt(1.0 - ADAM_DECAY_2**t) / (1.0 - ADAM_DECAY_1**t)
+    unbiased = np.sqrt(1.0 - _ADAM_DECAY_2**t)
+    rate = learning_rate * unbiased / (1.0 - _ADAM_DECAY_1**t)
     for i in range(len(g)):
-        first[i] += (1.0 - ADAM_DECAY_1) * (g[i] - first[i])
-        second[i] += (1.0 - ADAM_DECAY_2) * (g[i] * g[i] - second[i])
-        g[i] = rate * first[i] / (np.sqrt(second[i]) + epsilon)
+        first[i] += (1.0 - _ADAM_DECAY_1) * (g[i] - first[i])
+        second[i] += (1.0 - _ADAM_DECAY_2) * (g[i] * g[i] - second[i])
+        g[i] = rate * first[i] / (np.sqrt(second[i]) + _ADAM_EPSILON * unbiased)
 
 
 @part(fastmath=False)

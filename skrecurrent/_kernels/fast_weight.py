@@ -682,7 +682,7 @@ def _update(optimizer, W, gains, sums, n_rows):
         sums[i] *= scale
     if solver == ADAM:
         gradient = sums[:n_learned]
-        elementwise.adam(rate, elementwise.ADAM_EPSILON, first, second, steps, gradient)
+        elementwise.adam(rate, first, second, steps, gradient)
     w = W.reshape(W.size)
     for i in range(len(w)):
         w[i] = kept * w[i] - sums[i]

@@ -518,7 +518,7 @@ def _sgd(momentum, learning_rate, velocity, w, g):
 @part
 def _adam(learning_rate, first, second, steps, w, g):
     """One step of Adam on the gradient g, which this uses up; first and second are its moments."""
-    elementwise.adam(learning_rate, elementwise.ADAM_EPSILON, first, second, steps, g)
+    elementwise.adam(learning_rate, first, second, steps, g)
     for i in range(len(w)):
         w[i] -= g[i]
 

@@ -223,5 +223,5 @@ class Stream:
     def adam(self, gradient):
         self.m = 0.9 * self.m + 0.1 * gradient
         self.v = 0.999 * self.v + 0.001 * gradient**2
-        rate = np.sqrt(1 - 0.999**self.steps) / (1 - 0.9**self.steps)
-        return rate * self.m / (np.sqrt(self.v) + 1e-8)
+        m, v = self.m / (1 - 0.9**self.steps), self.v / (1 - 0.999**self.steps)
+        return m / (np.sqrt(v) + 1e-8)

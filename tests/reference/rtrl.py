@@ -76,7 +76,7 @@ class SGD:
 
 
 class Adam:
-    """Kingma & Ba (2015), algorithm 1, with the bias corrections written into the rate."""
+    """Kingma & Ba (2015), algorithm 1."""
 
     def __init__(self, net, learning_rate):
         self.net, self.learning_rate, self.t = net, learning_rate, 0
@@ -88,8 +88,8 @@ class Adam:
         self.t += 1
         self.m = 0.9 * self.m + 0.1 * g
         self.v = 0.999 * self.v + 0.001 * g**2
-        rate = self.learning_rate * np.sqrt(1 - 0.999**self.t) / (1 - 0.9**self.t)
-        self.net.W[self.net.trained] -= rate * self.m / (np.sqrt(self.v) + 1e-8)
+        m, v = self.m / (1 - 0.9**self.t), self.v / (1 - 0.999**self.t)
+        self.net.W[self.net.trained] -= self.learning_rate * m / (np.sqrt(v) + 1e-8)
 
 
 class DEKF:
