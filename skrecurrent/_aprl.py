@@ -379,8 +379,7 @@ class APRLRegressor(BaseRecurrentRegressor):
 
     def _learn(self, X, Y, starts, out, statistics, noise):
         learn = aprl.learn_batch if self._batch_rows else aprl.learn
-        network = self._net, self._rule, self._memory, self._weights, self._state
-        learner = *network, statistics, noise
+        learner = self._net, self._rule, self._memory, self._weights, self._state, statistics, noise
         if not self._batch_rows:
             return self._call(learn, learner, X, Y, starts, out)
         with one_blas_thread:

@@ -985,7 +985,7 @@ def _growing_pieces(tables):
         yield [None if table is None else table[start : start + size] for table in tables]
         start += size
         times_shorter = _PIECE_SECONDS / 2 / (time.perf_counter() - began)
-        size *= int(np.clip(times_shorter, 1, _MOST_GROWTH))
+        size *= int(min(max(times_shorter, 1), _MOST_GROWTH))
 
 
 def writeable(array):

@@ -435,8 +435,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     def _learn(self, X, Y, starts, out, statistics, noise):
         if self._memory is None:
             self._memory = self._new_memory()
-        network = self._net, self._memory, self._weights, self.gains_, self._state
-        learner = *network, statistics, noise
+        learner = self._net, self._memory, self._weights, self.gains_, self._state, statistics, noise
         return self._call(fast_weight.learn, learner, X, Y, starts, out)
 
     def _run(self, X, starts, out, state, statistics):

@@ -428,8 +428,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             learn = rtrl.stream
             if not rule.begun[0]:
                 self._begin_stream(rule)
-        network = self._net, block, rule, guard, self._weights, self._state
-        learner = *network, statistics, noise
+        learner = self._net, block, rule, guard, self._weights, self._state, statistics, noise
         is_large = len(self._weights) >= _THREADED_UNITS
         if is_large and 0 < len(block.J) <= block.position[0] + len(X):  # it ends a block
             with one_blas_thread:

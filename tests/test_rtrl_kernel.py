@@ -48,7 +48,7 @@ def reference_twin(estimator, X, Y):
 
 
 def full(covariances):
-    """Covariances as matrices of rank 2, the update done that each of them still lacks."""
+    """Covariances as square matrices, the update done that each of them still lacks."""
     q = covariances.shape[1] - 1
     P, u = covariances[:, :q, :q], covariances[:, q, :q]
     assert not covariances[:, :, q:].any()

@@ -56,7 +56,8 @@ def bind(kernel, lasting, others):
     In the bundle a plain tuple counts as its items. What is called is the machine code for these
     types: to look for it by the arguments takes Numba longer than handing them over.
     """
-    first = bundle((*chain(*(part if type(part) is tuple else [part] for part in lasting)),))
+    items = (item if type(item) is tuple else (item,) for item in lasting)
+    first = bundle(tuple(chain.from_iterable(items)))
     if hasattr(kernel, "compile"):  # not if NUMBA_DISABLE_JIT is set
         kernel = kernel.compile((typeof(first), *map(typeof, others)))
     return partial(kernel, first)

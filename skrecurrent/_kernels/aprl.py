@@ -140,25 +140,6 @@ def _dot(A, i, b):
     return s
 
 
-@part(forceinline=True)
-def _add_products(W, first, phi, out):
-    """out[i] = W[i] phi for the rows from the first on, four rows at a time."""
-    n, q = W.shape
-    i = first
-    while i + 4 <= n:
-        s0 = s1 = s2 = s3 = 0.0
-        for j in range(q):
-            s0 += W[i, j] * phi[j]
-            s1 += W[i + 1, j] * phi[j]
-            s2 += W[i + 2, j] * phi[j]
-            s3 += W[i + 3, j] * phi[j]
-        out[i], out[i + 1], out[i + 2], out[i + 3] = s0, s1, s2, s3
-        i += 4
-    while i < n:
-        out[i] = _dot(W, i, phi)
-        i += 1
-
-
 @part
 def _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a):
     """Advance the state x and f = tanh x by row k of X in place, eq. (2).
@@ -173,7 +154,7 @@ def _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a):
     for j in range(n_features):
         phi[n + j] = X[k, j]
     phi[n + n_features] = 1.0
-    _add_products(W_0, n_outputs, phi, a)
+    elementwise.products(W_0, phi, a, n_outputs, n)
     for o in range(n_outputs):
         G_phi[o] = _dot(G, o, phi)
         for i in range(n_outputs, n):

@@ -275,30 +275,6 @@ def _send_back(J, Lam, steps):
                 Lam[s, b] += l0 * J[s, a, b]
 
 
-@part(forceinline=True)
-def _move_units(W, dt, Phi, j, x, first, stop):
-    """x_r += dt_r (W_r Phi[j] - x_r) for r = first ... stop - 1, four units at a time."""
-    q = W.shape[1]
-    last = stop - (stop - first) % 4
-    for r in range(first, last, 4):
-        a, b, c, d = np.uintp(r), np.uintp(r + 1), np.uintp(r + 2), np.uintp(r + 3)
-        s0 = s1 = s2 = s3 = 0.0
-        for i in range(q):
-            s0 += W[a, i] * Phi[j, i]
-            s1 += W[b, i] * Phi[j, i]
-            s2 += W[c, i] * Phi[j, i]
-            s3 += W[d, i] * Phi[j, i]
-        x[a] += dt[a] * (s0 - x[a])
-        x[b] += dt[b] * (s1 - x[b])
-        x[c] += dt[c] * (s2 - x[c])
-        x[d] += dt[d] * (s3 - x[d])
-    for r in range(last, stop):
-        s0 = 0.0
-        for i in range(q):
-            s0 += W[r, i] * Phi[j, i]
-        x[r] += dt[r] * (s0 - x[r])
-
-
 @part
 def _step(net, W, x, f, X, k, Phi, Psi, j):
     """Advance x(k) and f = tanh x(k) by one step in place; fills Phi[j] and Psi[j], j unsigned."""
@@ -311,12 +287,16 @@ def _step(net, W, x, f, X, k, Phi, Psi, j):
     Phi[j, q - 1] = 1.0
     for c in range(q):
         Psi[j, c] = Phi[j, c]
-    _move_units(W, dt, Phi, j, x, n_outputs, n)
+    elementwise.products(W, Phi[j], f, n_outputs, n)
+    for r in range(n_outputs, n):
+        x[r] += dt[r] * (f[r] - x[r])
     elementwise.tanh(x, f, n_outputs, n)
     if hidden_first:
         for r in range(n_outputs, n):
             Psi[j, r] = f[r]
-    _move_units(W, dt, Psi, j, x, np.int64(0), n_outputs)
+    elementwise.products(W, Psi[j], f, np.int64(0), n_outputs)
+    for r in range(n_outputs):
+        x[r] += dt[r] * (f[r] - x[r])
     elementwise.tanh(x, f, np.int64(0), n_outputs)
 
 
