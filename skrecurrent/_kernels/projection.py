@@ -29,13 +29,13 @@ _SHORTEST_BLOCK = 8
 def hidden_jacobian(net, W, Phi, Psi, starts, rows_at_once):
     """Consecutive parts of J: a slice of rows, and derivatives (rows, n_outputs, h p).
 
-    About ``rows_at_once`` rows each; the next part overwrites the last one.
+    About ``rows_at_once`` rows each, or all if there are not more; the next part overwrites the last one.
     """
     T, n_outputs = len(Phi), net.n_outputs
     h, p = len(W) - n_outputs, W.shape[1] - n_outputs
     K = max(h // n_outputs, _SHORTEST_BLOCK)
     per_chunk = max(_CHUNK_SIZE // (K * h * (h + K * n_outputs)), 1)
-    length = min(max(rows_at_once // K, 1) * K, T)
+    length = T if rows_at_once >= T else max(rows_at_once // K, 1) * K
     part = np.empty((length, n_outputs, h * p))
     sensitivities = np.zeros((h, h * p))  # of the state at the block's start
     leak = _Leak(net, h * p)

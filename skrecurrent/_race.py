@@ -1,0 +1,268 @@
+"""The fit that configures itself: several starts race, the best one goes on with more rows.
+
+The last rows judge, all others are learned. Of several starts (``_starts.py``) those go on that the
+judged rows prefer; the network that they like best is what is found. At the end all rows have their
+say.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from skrecurrent._descent import Descent
+from skrecurrent._kernels import rtrl
+from skrecurrent._least_squares import LeastSquares
+
+# Judged rows: this part of all, and at most so many.
+_JUDGED_FRACTION = 0.15
+_MOST_JUDGED = 2000
+
+# The first stage learns at most so many rows, the last ones before those that judge. Later stages
+# learn so many times more, in so many steps, the last number for all later ones.
+_FIRST_ROWS = 8000
+_MORE_ROWS = 4
+_STEPS_WITH_MORE_ROWS = (15, 8)
+
+# After so many steps so many starts go on; with few rows, all of them do.
+_MARKS = ((8, 2), (24, 1))
+_FEW_ROWS = 1000
+
+# What the errors of the first rows of one long sequence count; of several, see there.
+_FIRST_ROWS_SCALE = 0.1
+_FIRST_ROWS_SCALE_OF_SEVERAL = 1.0
+
+# A network that is restarted in mid-record must do as well; this is the restarted errors' weight.
+_RESTART_WEIGHT = 1.0
+# It must be sane right after rest, too: mean squared errors (each at most the third number, in
+# variances of the targets) of so many rows there beyond this bound count against it.
+_ROWS_AFTER_REST = 100
+_SANE = 0.5
+_LARGEST_ERROR = 100.0
+
+_VARIANCE = 0.01
+
+
+class Start(NamedTuple):
+    """A network to start from."""
+
+    name: str
+    net: rtrl.Net
+    weights: np.ndarray
+
+
+class Found(NamedTuple):
+    """A trained network, and how it came about."""
+
+    name: str  # of its start
+    net: rtrl.Net
+    weights: np.ndarray
+    judged: float  # the error that judged it
+    n_iter: int  # steps of its first stage
+    descent: tuple  # decay, anchor and damping, to go on from
+
+
+class Iteration(NamedTuple):
+    """What is reported after every step."""
+
+    name: str  # of the start
+    stage: str  # "race", "more rows", "all rows"
+    n_iter: int  # in this stage
+    judged: float
+    loss: float  # mean squared error of the learned rows
+    improved: bool
+
+
+class Stopped(Exception):
+    """Raised by a report that wants no further steps."""
+
+
+class Judge:
+    """The error that chooses: of the last rows, also by a run that was restarted before them.
+
+    Least squares follows exactly the one trajectory from rest, and may do so with a network that
+    never forgets and so fails on any other. Where the judged rows are sequences of their own, they
+    are such others.
+    """
+
+    def __init__(self, X, Y, starts, split):
+        begin = np.flatnonzero(starts[: split + 1])[-1] if split < len(X) else 0
+        self.X, self.Y, self.starts = X[begin:], Y[begin:], starts[begin:].copy()
+        self.split = split - begin if split < len(X) else 0
+        self.n_first = min(_ROWS_AFTER_REST, self.split // 2)
+        self.restart = max(min(self.split - self.n_first, len(self.X) // 2), 0)
+        variance = np.nanvar(Y, axis=0)
+        self.variance = np.where(variance > 0.0, variance, 1.0)
+
+    def __call__(self, net, weights):
+        with np.errstate(over="ignore", invalid="ignore"):
+            error, worst = self._errors(net, weights, 0)
+            if self.split:
+                restarted, worst_restarted = self._errors(net, weights, self.restart)
+                error = (error + _RESTART_WEIGHT * restarted) / (1.0 + _RESTART_WEIGHT)
+                error *= max(1.0, max(worst, worst_restarted) / _SANE) ** 2
+        return error if np.isfinite(error) else np.inf
+
+    def _errors(self, net, weights, begin):
+        """Mean squared errors of the judged rows, and of the first rows from ``begin`` on."""
+        errors = self._run(net, weights, begin) - self.Y[begin:]
+        squares = errors**2
+        squares[np.isnan(squares) & ~np.isnan(self.Y[begin:])] = np.inf
+        judged = _mean(squares[self.split - begin :])
+        bounded = np.minimum(squares[: self.n_first] / self.variance, _LARGEST_ERROR)
+        return judged, _mean(bounded)
+
+    def _run(self, net, weights, begin):
+        n, q = weights.shape
+        X, starts = self.X[begin:], self.starts[begin:]
+        Phi, Psi, predictions = (
+            np.empty((len(X), q)),
+            np.empty((len(X), q)),
+            np.empty((len(X), net.n_outputs)),
+        )
+        rtrl.record(net, weights, np.zeros(n), X, starts, Phi, Psi, predictions)
+        return predictions
+
+
+def _mean(squares):
+    """Of those that are known; 0 if none is."""
+    known = ~np.isnan(squares)
+    return squares[known].mean() if known.any() else 0.0
+
+
+class Run:
+    """One start on its way, and the best network so far of it."""
+
+    def __init__(self, start, problem, judge, descent=(), n_iter=None):
+        self.start, self.judge = start, judge
+        self.descent = Descent(problem, start.weights, _VARIANCE, *descent)
+        self.n_iter = self.without_improvement = 0
+        self._found_at = n_iter
+        self.found = self._found(judge(start.net, self.weights))
+
+    @property
+    def weights(self):
+        return self.descent.point.weights
+
+    def _found(self, judged):
+        descent = self.descent
+        n_iter = self.n_iter if self._found_at is None else self._found_at
+        state = descent.decay, descent.anchor, descent.damping
+        return Found(self.start.name, self.start.net, self.weights, judged, n_iter, state)
+
+    def step(self):
+        self.descent.step()
+        self.n_iter += 1
+
+    def look(self, tol):
+        """Judge the network as it now is; returns its error and whether it improved by ``tol``."""
+        judged = self.judge(self.start.net, self.weights)
+        improved = judged < self.found.judged * (1.0 - tol)
+        self.without_improvement = 0 if improved else self.without_improvement + 1
+        if judged < self.found.judged:
+            self.found = self._found(judged)
+        return judged, improved
+
+
+class Race:
+    """Train from several starts; ``best`` is at every moment the best network so far.
+
+    ``report`` is called with an ``Iteration`` after every step and may raise ``Stopped``.
+    ``judged`` has the error of every start.
+    """
+
+    def __init__(self, starts, X, Y, sequence_starts, split, *, max_iter, patience, tol, report):
+        self.starts, self.X, self.Y, self.sequence_starts = starts, X, Y, sequence_starts
+        self.split, self.max_iter, self.patience, self.tol = split, max_iter, patience, tol
+        self.report = report
+        self.best = None
+        self.judged = {}
+        self.judge = Judge(X, Y, sequence_starts, split)
+        n_sequences = np.sum(sequence_starts)
+        self.first_rows = _FIRST_ROWS_SCALE if n_sequences == 1 else _FIRST_ROWS_SCALE_OF_SEVERAL
+
+    def run(self):
+        """The best network that judged rows know of."""
+        try:
+            begin = max(0, self.split - _FIRST_ROWS)
+            self._race(begin)
+            self._learn_more_rows(begin)
+        except Stopped:
+            pass
+        return self.best
+
+    def _problem(self, net, begin, end):
+        starts = self.sequence_starts[begin:end].copy()
+        starts[0] = True
+        return LeastSquares(net, self.X[begin:end], self.Y[begin:end], starts, self.first_rows)
+
+    def _race(self, begin):
+        runs = []
+        for start in self.starts:
+            run = Run(start, self._problem(start.net, begin, self.split), self.judge)
+            runs.append(run)
+            self._offer(run.found)
+        marks = () if len(self.X) <= _FEW_ROWS else _MARKS
+        for mark, left in (*marks, (self.max_iter, 1)):
+            while self._going(runs, min(mark, self.max_iter)):
+                pass
+            runs = sorted(runs, key=lambda run: run.found.judged)[:left]
+
+    def _going(self, runs, n_iter):
+        """One step of each run that is not over; returns whether there was one."""
+        going = [r for r in runs if r.n_iter < n_iter and r.without_improvement < self.patience]
+        for run in going:
+            self._advance(run, "race")
+            self._offer(run.found)
+        return bool(going)
+
+    def _advance(self, run, stage):
+        run.step()
+        judged, improved = run.look(self.tol)
+        loss = 2.0 * run.descent.point.loss / max(run.descent.problem.counted.sum(), 1)
+        self.report(Iteration(run.start.name, stage, run.n_iter, judged, loss, improved))
+
+    def _offer(self, found):
+        self.judged[found.name] = found.judged
+        if self.best is None or found.judged < self.best.judged:
+            self.best = found
+
+    def _learn_more_rows(self, begin):
+        """Go on from the best network with more rows, until they are all there are."""
+        stage = 0
+        while begin > 0:
+            stage += 1
+            begin = max(0, self.split - _FIRST_ROWS * _MORE_ROWS**stage)
+            if self.split < 1.5 * (self.split - begin):
+                begin = 0
+            best = self.best
+            start = Start(best.name, best.net, best.weights)
+            problem = self._problem(best.net, begin, self.split)
+            run = Run(start, problem, self.judge, best.descent, best.n_iter)
+            self.best = run.found
+            steps = _STEPS_WITH_MORE_ROWS[min(stage, len(_STEPS_WITH_MORE_ROWS)) - 1]
+            for _ in range(min(steps, self.max_iter)):
+                self._advance(run, "more rows")
+                self.best = run.found
+
+    def end_on_all_rows(self):
+        """The judged rows have chosen, and may now be learned: the readout by all rows.
+
+        Few rows are also learned anew from the same start, in as many steps as were best.
+        """
+        best = self.best
+        problem = self._problem(best.net, 0, len(self.X))
+        readout = Descent(problem, best.weights, _VARIANCE, *best.descent)
+        self.best = best._replace(weights=readout.point.weights)
+        if len(self.X) > _FIRST_ROWS or not best.n_iter:
+            return self.best
+        start = next(start for start in self.starts if start.name == best.name)
+        again = Run(start, problem, self.judge)
+        try:
+            for _ in range(best.n_iter):
+                self._advance(again, "all rows")
+        except Stopped:
+            return self.best
+        judged = self.judge(best.net, again.weights)
+        if judged <= best.judged:
+            self.best = again._found(judged)
+        return self.best
