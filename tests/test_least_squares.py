@@ -187,7 +187,7 @@ def test_descent_takes_the_plain_steps(case, n_rows):
 
 def test_every_step_lowers_the_objective_and_decay_falls():
     problem, weights = random_problem(CASES[1], n_rows=200, missing=0.0)
-    descent = Descent(problem, weights, 0.01)
+    descent = Descent(problem, weights, np.inf)
     first = descent.point.loss
     for _ in range(20):
         weights, outputs = descent.point.weights, descent.decay.outputs
@@ -196,18 +196,21 @@ def test_every_step_lowers_the_objective_and_decay_falls():
         gain = descent._objective(start) - descent._objective(descent.point)
         assert gain > 0.0 if improved else gain == 0.0
         assert np.all(descent.decay.outputs <= outputs)
-    assert descent.point.loss < first / 10
+    assert descent.point.loss < 0.9 * first
     assert not descent.point.weights[:, 0].any()
 
 
 def test_decay_of_hidden_weights_is_bounded_by_the_errors():
-    problem, weights = random_problem(CASES[1])
-    descent = Descent(problem, weights, 1e-4)
-    for _ in range(12):
-        descent.step()
-    mean = 2.0 * descent.point.loss / problem.counted.sum()
-    assert descent.decay.hidden >= mean / 1e-4
-    assert np.abs(descent.point.weights[1:, 1:] - descent.anchor).max() < 0.05
+    moved = []
+    for variance in (1e-4, np.inf):
+        problem, weights = random_problem(CASES[1])
+        descent = Descent(problem, weights, variance)
+        for _ in range(12):
+            descent.step()
+        mean = 2.0 * descent.point.loss / problem.counted.sum()
+        assert descent.decay.hidden >= mean / variance
+        moved.append(np.linalg.norm(descent.point.weights[1:, 1:] - descent.anchor))
+    assert moved[0] < 0.2 * moved[1]
 
 
 @pytest.mark.parametrize("case", [CASES[1], CASES[4]])
