@@ -208,7 +208,7 @@ def test_decay_of_hidden_weights_is_bounded_by_the_errors():
         for _ in range(12):
             descent.step()
         mean = 2.0 * descent.point.loss / problem.counted.sum()
-        assert descent.decay.hidden >= mean / variance
+        assert descent.decay.hidden >= 0.99 * mean / variance
         moved.append(np.linalg.norm(descent.point.weights[1:, 1:] - descent.anchor))
     assert moved[0] < 0.2 * moved[1]
 
