@@ -32,14 +32,31 @@ _FIRST_ROWS_SCALE = 0.1
 _FIRST_ROWS_SCALE_OF_SEVERAL = 1.0
 
 # A network that is restarted in mid-record must do as well; this is the restarted errors' weight.
-_RESTART_WEIGHT = 1.0
+_RESTART_WEIGHT = 0.1
 # It must be sane right after rest, too: mean squared errors (each at most the third number, in
 # variances of the targets) of so many rows there beyond this bound count against it.
 _ROWS_AFTER_REST = 100
-_SANE = 0.5
+_SANE = 3.0
 _LARGEST_ERROR = 100.0
 
 _VARIANCE = 0.01
+
+
+def first_judged_row(starts, Y):
+    """Where the last rows begin, which judge; no row does if one side had no target.
+
+    They begin with a sequence if that makes them between half and twice as many as asked.
+    """
+    n_rows = len(starts)
+    asked = min(round(_JUDGED_FRACTION * n_rows), _MOST_JUDGED)
+    split = n_rows - asked
+    boundaries = np.flatnonzero(starts)
+    judged = n_rows - boundaries
+    boundaries = boundaries[(judged >= asked / 2) & (judged <= asked * 2)]
+    if len(boundaries):
+        split = int(boundaries[np.argmin(np.abs(boundaries - split))])
+    known = np.isfinite(Y)
+    return split if known[:split].any() and known[split:].any() else n_rows
 
 
 class Start(NamedTuple):
@@ -85,7 +102,9 @@ class Judge:
     """
 
     def __init__(self, X, Y, starts, split):
-        begin = np.flatnonzero(starts[: split + 1])[-1] if split < len(X) else 0
+        begin = 0
+        if split < len(X):
+            begin = max(np.flatnonzero(starts[: split + 1])[-1], split - _FIRST_ROWS)
         self.X, self.Y, self.starts = X[begin:], Y[begin:], starts[begin:].copy()
         self.split = split - begin if split < len(X) else 0
         self.n_first = min(_ROWS_AFTER_REST, self.split // 2)
@@ -99,7 +118,7 @@ class Judge:
             if self.split:
                 restarted, worst_restarted = self._errors(net, weights, self.restart)
                 error = (error + _RESTART_WEIGHT * restarted) / (1.0 + _RESTART_WEIGHT)
-                error *= max(1.0, max(worst, worst_restarted) / _SANE) ** 2
+                error *= max(1.0, max(worst, worst_restarted) / _SANE)
         return error if np.isfinite(error) else np.inf
 
     def _errors(self, net, weights, begin):
