@@ -99,17 +99,21 @@ def test_judge_also_restarts_the_network(missing, rng):
 
 
 def test_judge_wants_networks_that_are_sane_after_rest(rng, monkeypatch):
-    X, Y, starts = rows(300)
-    (start,) = candidates(1, ["random"])
-    weights = start.weights + 0.1 * rng.normal(size=start.weights.shape)
+    X, Y, starts = rows(300, n_outputs=2)
+    (start,) = candidates(2, ["random"])
+    weights = start.weights + rng.normal(size=start.weights.shape)
     judge = Judge(X, Y, starts, 255)
-    sane = judge(start.net, weights)
-    first = [
-        np.mean(np.minimum(plain_errors(start, weights, X, Y, b)[:100] ** 2 / np.var(Y), 100))
-        for b in (0, 150)
-    ]
-    monkeypatch.setattr(_race, "_SANE", max(first) / 2)
-    assert judge(start.net, weights) == pytest.approx(2 * sane, rel=1e-9)
+    monkeypatch.setattr(_race, "_SANE_EXCESS", np.inf)
+    error = judge(start.net, weights)
+    low, high = Y.min(axis=0), Y.max(axis=0)
+    excess = []
+    for first in np.linspace(0, 155, 9).astype(int)[1:]:
+        predictions = plain_errors(start, weights, X, Y, first)[:100] + Y[first : first + 100]
+        outside = np.maximum(predictions - high, 0) + np.maximum(low - predictions, 0)
+        excess.append(np.mean((outside / ((high - low) / 2)) ** 2))
+    assert judge.excess(start.net, weights) == pytest.approx(np.median(excess), rel=1e-9)
+    monkeypatch.setattr(_race, "_SANE_EXCESS", np.median(excess) / 3)
+    assert judge(start.net, weights) == pytest.approx(9 * error, rel=1e-9)
 
 
 def test_sequences_that_judge_start_at_rest_anyway(rng):
