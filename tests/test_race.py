@@ -51,9 +51,10 @@ def test_reservoirs_have_their_shapes_and_remember_fading(kind, n_features, rng)
 
 
 def test_mixed_reservoir_has_units_of_many_speeds():
-    _, dt = reservoir("mixed", 10, 1, 0.9, np.random.RandomState(0))
-    assert_array_equal(dt[:7], 1.0)
-    assert_allclose(dt[7:], [10 ** (-2 / 3), 10 ** (-4 / 3), 0.01])
+    hidden, dt = reservoir("mixed", 10, 1, 0.9, np.random.RandomState(0))
+    assert np.abs(np.linalg.eigvals(hidden[:, :10])).max() == pytest.approx(0.45)
+    assert_array_equal(dt[:4], 1.0)
+    assert_allclose(dt[4:], 100.0 ** -(np.arange(6) / 5))
     assert_array_equal(reservoir("mixed", 1, 1, 0.9, np.random.RandomState(0))[1], 1.0)
 
 
