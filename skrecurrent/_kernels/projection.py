@@ -29,7 +29,8 @@ _SHORTEST_BLOCK = 8
 def hidden_jacobian(net, W, Phi, Psi, starts, rows_at_once):
     """Consecutive parts of J: a slice of rows, and derivatives (rows, n_outputs, h p).
 
-    About ``rows_at_once`` rows each, or all if there are not more; the next part overwrites the last one.
+    About ``rows_at_once`` rows each, or all if there are not more. The next part overwrites the
+    last one.
     """
     T, n_outputs = len(Phi), net.n_outputs
     h, p = len(W) - n_outputs, W.shape[1] - n_outputs
