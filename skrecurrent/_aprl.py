@@ -8,7 +8,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skrecurrent._base import BaseRecurrentRegressor
 from skrecurrent._epochs import half_mean_square, in_washout
-from skrecurrent._kernels import aprl
+from skrecurrent._kernels import aprl, network
+from skrecurrent._kernels.guard import mark_good, new_guard
 from skrecurrent._threads import one_blas_thread
 
 # The initial reservoir and how strongly it hears the outputs, from seeds other than those of the
@@ -17,6 +18,9 @@ from skrecurrent._threads import one_blas_thread
 # .1: 20 %, .05: 29 %); with 1.0 the error on Roessler x to y is three times as large. A spectral
 # radius of .9 doubles it.
 _SPECTRAL_RADIUS, _BIAS_SCALE, _FEEDBACK_SCALE = 0.85, 0.3, 0.2
+
+# Learned rows for which the guard watches weights, if there are not more units.
+_WATCHED_ROWS = 100
 
 # Times learning_rate_init for the internal rows, "online". At 0.1 and 0.3 medians are level, but
 # the worst of five seeds on Roessler x to y has 2.4 and 5 times the error.
@@ -353,7 +357,7 @@ class APRLRegressor(BaseRecurrentRegressor):
         dt = np.full(n, float(self.dt))
         if self.output_dt is not None:
             dt[:n_outputs] = self.output_dt
-        self._net = aprl.APRLNet(dt, n_outputs, self.update_order == "hidden-first")
+        self._net = network.Net(dt, n_outputs, self.update_order == "hidden-first")
         literal = self.algorithm == "literal"
         self._rule = aprl.Rule(
             eta=float(self.learning_rate_init),
@@ -372,22 +376,24 @@ class APRLRegressor(BaseRecurrentRegressor):
         new = aprl.new_batch if self._batch_rows else aprl.new_memory
         memory = new(self._net, self._weights, self._rule.regularization)
         size = self._target_unit if self.standardize else 1.0
-        return memory, aprl.new_guard(self._weights, size)
+        window = max(len(self._weights), _WATCHED_ROWS)
+        return memory, new_guard(self._weights, np.empty(0), size, window)
 
     def _weights_replaced(self):
-        aprl.trust(self._memory[1], self._weights)
+        mark_good(self._memory[1], self._weights, np.empty(0))
 
-    def _learn(self, X, Y, starts, out, statistics, noise):
-        learn = aprl.learn_batch if self._batch_rows else aprl.learn
-        learner = self._net, self._rule, self._memory, self._weights, self._state, statistics, noise
+    def _learn(self, X, Y, starts, out, statistics, progress):
+        lasting = (self._net, self._rule, *self._memory, self._weights, self._state)
         if not self._batch_rows:
-            return self._call(learn, learner, X, Y, starts, out)
+            learning = aprl.OnlineLearning(*lasting, statistics, progress)
+            return self._call(aprl.learn, learning, X, Y, starts, out)
+        learning = aprl.BatchLearning(*lasting, statistics, progress)
         with one_blas_thread:
-            return self._call(learn, learner, X, Y, starts, out, self._batch_rows)
+            return self._call(aprl.learn_batch, learning, X, Y, starts, out, self._batch_rows)
 
     def _run(self, X, starts, out, state, statistics):
-        network = self._net, self._weights, statistics
-        self._call(aprl.run, network, state, X, starts, out)
+        frozen = network.Frozen(self._net, self._weights, statistics)
+        self._call(aprl.run, frozen, state, X, starts, out)
 
     def _findings(self, epochs):
         """An output's weights are found by least squares."""

@@ -12,12 +12,12 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
     until the next ``fit``; what learning changes goes into ``_memory``. Returns the rest state, an
     array of zeros: states are measured from rest. Its first n entries are `state_`; an estimator
     that predicts with more than one copy of the network adds theirs.
-``_learn(X, Y, starts, out, statistics, noise)``
+``_learn(X, Y, starts, out, statistics, progress)``
     learn rows one after another, changing ``_weights``, ``_state`` and the learning rule's own
     memory in place; a row with ``starts[k]`` begins a new sequence. Cutting a call in two must not
     change a bit. Rows enter the ``statistics`` of X and of y first. Fills ``out`` with what the
     network predicted for each row before it was learned, in its own units, NaN where learning
-    exploded, and lets the errors enter the ``noise``. Returns how often learning exploded and was
+    exploded, and lets the rows and errors enter the ``progress``. Returns how often it did and was
     set back, and the number of rows with a target.
 ``_run(X, starts, out, state, statistics)``
     fill ``out`` with the predictions of the frozen network; moves ``state`` and nothing else.
@@ -135,7 +135,7 @@ class BaseRecurrentRegressor(
     def _build(self, n_features, n_outputs): ...
 
     @abstractmethod
-    def _learn(self, X, Y, starts, out, statistics, noise): ...
+    def _learn(self, X, Y, starts, out, statistics, progress): ...
 
     @abstractmethod
     def _run(self, X, starts, out, state, statistics): ...
@@ -158,7 +158,7 @@ class BaseRecurrentRegressor(
 
     def _findings(self, epochs, n_determined=0):
         """``n_determined`` is how many parameters the training rows determined, per output."""
-        return {"_noise": epochs.noise(n_determined)}
+        return {"_progress": epochs.progress(n_determined)}
 
     # ------------------------------------------------------------------ fitting
 
@@ -344,7 +344,8 @@ class BaseRecurrentRegressor(
     def _learn_piece(self, rows, targets, starts, ids):
         """Learn rows given in the user's units; returns the number of explosions."""
         out = np.empty(targets.shape)
-        explosions, known = self._learn(rows, targets, starts, out, self._statistics, self._noise)
+        units = self._statistics, self._progress
+        explosions, known = self._learn(rows, targets, starts, out, *units)
         self.t_ += known
         if ids is not None:
             self._last_id = ids[-1]
@@ -352,7 +353,7 @@ class BaseRecurrentRegressor(
 
     def _learn_in_pieces(self, X, Y, starts, **how):
         """Learn rows given in the network's units; returns the number of explosions."""
-        units = scaling.AS_GIVEN, scaling.NO_NOISE
+        units = scaling.AS_GIVEN, self._bound.setdefault("untracked", scaling.untracked())
         pieces = _pieces(X, Y, starts, np.empty_like(Y))
         return sum(self._learn(*piece, *units, **how)[0] for piece in pieces)
 
@@ -392,13 +393,13 @@ class BaseRecurrentRegressor(
         self._statistics = scaling.AS_GIVEN
         unit = self._target_unit if self.standardize else 1.0
         one = np.ones(n_outputs)
-        self._noise = scaling.new_noise(one, unit**2 * one, 0 * one)
+        self._progress = scaling.new_progress(one, unit**2 * one, 0 * one)
         if self.standardize:
             self._statistics = self._new_statistics(n_features, n_outputs)
 
     def _new_statistics(self, n_features, n_outputs):
         """Statistics of no rows: of the columns of X and of those of y."""
-        return (
+        return scaling.Units(
             scaling.new_statistics(n_features),
             scaling.new_statistics(n_outputs, self._target_unit),
         )
@@ -476,7 +477,7 @@ class BaseRecurrentRegressor(
 
     def _deviations(self):
         """Standard deviation of each output's errors as seen lately, in the user's units."""
-        deviations = scaling.deviations(self._noise)
+        deviations = scaling.deviations(self._progress.error_variance)
         scaling.restore_deviations(self._statistics[1], deviations)
         return deviations
 
@@ -696,7 +697,14 @@ class BaseRecurrentRegressor(
 
     def _snapshot(self):
         """Copies of what later training will change, for the copy that callbacks are given."""
-        names = (*self._learned, "_state", "loss_curve_", "validation_scores_", "_memory", "_noise")
+        names = (
+            *self._learned,
+            "_state",
+            "loss_curve_",
+            "validation_scores_",
+            "_memory",
+            "_progress",
+        )
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
     def _call(self, kernel, lasting, *others):

@@ -107,7 +107,7 @@ class Epochs:
             estimator.best_validation_score_ = self.validation_score
         return improved
 
-    def noise(self, n_determined):
+    def progress(self, n_determined):
         """Variance of the errors that the best weights will make, from those they make here.
 
         Errors of training rows are too small by what was fitted to them, and new ones larger by
@@ -123,7 +123,7 @@ class Epochs:
         fitted = 0 if self.holds_out else np.minimum(n_determined, n_known / 2)
         with np.errstate(over="ignore"):
             variance = np.nanmean(judged**2, axis=0) * (n_known + fitted) / (n_known - fitted)
-        return scaling.new_noise(n_known, np.minimum(variance, scaling.LARGEST), 1 / n_known)
+        return scaling.new_progress(n_known, np.minimum(variance, scaling.LARGEST), 1 / n_known)
 
     def _snapshot(self):
         """The estimator as if ``fit`` had stopped now, which keeps the best weights."""

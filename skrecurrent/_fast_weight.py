@@ -18,6 +18,7 @@ from skrecurrent._base import (
 )
 from skrecurrent._epochs import in_washout
 from skrecurrent._kernels import elementwise, fast_weight, scaling
+from skrecurrent._kernels.guard import mark_good, new_guard
 from skrecurrent._threads import one_blas_thread
 
 _POWERS = {"zero": 0, "linear": 1, "cubic": 3, "quintic": 5}
@@ -372,7 +373,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     def _new_statistics(self, n_features, n_outputs):
         """Columns of 0 and 1 stay as they are; to the paper's form all others come in [0, 1]."""
         centre, limit = (_PAPER_CENTRE, _PAPER_LIMIT) if self.form == "paper" else (0.0, np.inf)
-        return (
+        return scaling.Units(
             scaling.new_statistics(
                 n_features, self._target_unit, centre=centre, limit=limit, keeps_binary=True
             ),
@@ -425,22 +426,23 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         return (
             fast_weight.new_sensitivities(n, q, not self._is_paper),
             fast_weight.new_optimizer(n, q, not self._is_paper, **self._stream),
-            fast_weight.new_guard(self._weights, self.gains_),
+            new_guard(self._weights, self.gains_, 1.0, n),
         )
 
     def _weights_replaced(self):
         if self._memory is not None:
-            fast_weight.trust(self._memory[-1], self._weights, self.gains_)
+            mark_good(self._memory[-1], self._weights, self.gains_)
 
-    def _learn(self, X, Y, starts, out, statistics, noise):
+    def _learn(self, X, Y, starts, out, statistics, progress):
         if self._memory is None:
             self._memory = self._new_memory()
-        learner = self._net, self._memory, self._weights, self.gains_, self._state, statistics, noise
-        return self._call(fast_weight.learn, learner, X, Y, starts, out)
+        lasting = (self._net, *self._memory, self._weights, self.gains_, self._state)
+        learning = fast_weight.FastLearning(*lasting, statistics, progress)
+        return self._call(fast_weight.learn, learning, X, Y, starts, out)
 
     def _run(self, X, starts, out, state, statistics):
-        network = self._net, self._weights, self.gains_, statistics
-        self._call(fast_weight.run, network, state, X, starts, out)
+        frozen = fast_weight.FrozenFastWeights(self._net, self._weights, self.gains_, statistics)
+        self._call(fast_weight.run, frozen, state, X, starts, out)
 
     def _forget(self):
         if self._memory is not None:

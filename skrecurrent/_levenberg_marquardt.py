@@ -16,7 +16,7 @@ from joblib import Parallel, delayed
 from scipy.linalg import lapack
 
 from skrecurrent._epochs import in_washout
-from skrecurrent._kernels import rtrl
+from skrecurrent._kernels import network
 from skrecurrent._kernels.jacobian import normal_equations, row_blocks
 
 # J'J and J'e are sums over so many groups of whole sequences at most, of so many rows at least,
@@ -77,7 +77,7 @@ class LeastSquares:
         """Run the network from rest."""
         T, (n, q) = len(self.X), weights.shape
         Phi, Psi, errors = np.empty((T, q)), np.empty((T, q)), np.empty(self.Y.shape)
-        rtrl.record(self.net, weights, np.zeros(n), self.X, self.starts, Phi, Psi, errors)
+        network.record(self.net, weights, np.zeros(n), self.X, self.starts, Phi, Psi, errors)
         errors = self.scales * np.where(self.scales == 0.0, 0.0, errors - self.Y)
         with np.errstate(over="ignore"):
             loss = 0.5 * np.sum(errors**2)
@@ -120,7 +120,7 @@ class LeastSquares:
     def features(self, point):
         """Derivatives of a prediction by its own row of weights, if nothing reads the outputs."""
         features = np.empty((len(self.X), point.weights.shape[1] - self.net.n_outputs))
-        rtrl.smooth(self.net, point.Psi, self.starts, features)
+        network.smooth(self.net, point.Psi, self.starts, features)
         return features
 
     def solve_readout(self, weights):

@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skrecurrent._base import N_JOBS, BaseRecurrentRegressor, LossGradientMixin
-from skrecurrent._kernels import rtrl
+from skrecurrent._kernels import bank, covariance, gradient, network, rtrl
+from skrecurrent._kernels.guard import mark_good, new_guard
 from skrecurrent._levenberg_marquardt import (
     Descent,
     LeastSquares,
@@ -375,37 +376,37 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         dt = np.full(n, float(self.dt))
         if self.output_dt is not None:
             dt[:n_outputs] = self.output_dt
-        self._net = rtrl.Net(dt, n_outputs, self.update_order == "hidden-first")
+        self._net = network.Net(dt, n_outputs, self.update_order == "hidden-first")
         if self.solver in _STREAM_SOLVERS:
-            rule = rtrl.new_bank(n, q, n_outputs, self.train_hidden)
+            rule = bank.new_bank(n, q, n_outputs, self.train_hidden)
             state = np.zeros(rule.copy_share.shape[1] * n)
         else:
             rule, state = self._new_optimizer(q, n_outputs), np.zeros(n)
         self._memory = (
-            rtrl.new_block(n, q, n_outputs, rtrl.block_length(n), self.train_hidden),
+            gradient.new_block(n, q, n_outputs, gradient.block_length(n), self.train_hidden),
             rule,
-            rtrl.Guard(np.empty((n, q)), np.empty((n, q)), np.empty(3)),
+            new_guard(self._weights, np.empty(0), 1.0, n),
         )
         self._weights_replaced()
         return state
 
     def _weights_replaced(self):
         _, rule, guard = self._memory
-        rtrl.trust(guard, self._weights)
+        mark_good(guard, self._weights, np.empty(0))
         self._curvature = None
-        if isinstance(rule, rtrl.Bank):
+        if isinstance(rule, bank.Bank):
             rule.begun[0] = False
 
     def _new_optimizer(self, q, n_outputs):
         n_rows = len(self._weights) if self.train_hidden else n_outputs
         used = {name: np.zeros((0, 0)) for name in ("velocity", "second_moment", "prior")}
-        covariance = np.zeros((0, 0, 0))
+        covariances = np.zeros((0, 0, 0))
         rule = _RULES[self.solver]
         if rule == rtrl.DEKF:
             used["prior"] = np.full((n_rows, q), _HIDDEN_PRIOR)
             used["prior"][:n_outputs] = _OUTPUT_PRIOR
-            covariance = np.zeros(rtrl.covariance_shape(n_rows, q))
-            covariance[:, np.arange(q), np.arange(q)] = used["prior"]
+            covariances = np.zeros(covariance.covariance_shape(n_rows, q))
+            covariances[:, np.arange(q), np.arange(q)] = used["prior"]
         else:
             used["velocity"] = np.zeros((n_rows, q))
             if rule == rtrl.ADAM:
@@ -414,32 +415,34 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             solver=rule,
             learning_rate=float(self.learning_rate_init),
             momentum=float(self.momentum),
-            covariance=covariance,
-            noise=np.ones(n_outputs),
+            covariance=covariances,
+            innovation_variance=np.ones(n_outputs),
             steps=np.zeros(1, dtype=np.int64),
             **used,
         )
 
-    def _learn(self, X, Y, starts, out, statistics, noise, rule=None):
+    def _learn(self, X, Y, starts, out, statistics, progress, rule=None):
         block, stream_rule, guard = self._memory
-        rule = rule or stream_rule
-        learn = rtrl.learn
-        if isinstance(rule, rtrl.Bank):
-            learn = rtrl.stream
+        rule, x = rule or stream_rule, self._state
+        learn, learning = rtrl.learn, rtrl.RowLearning
+        if isinstance(rule, bank.Bank):
+            learn, learning = bank.learn, bank.BankLearning
             if not rule.begun[0]:
                 self._begin_stream(rule)
-        learner = self._net, block, rule, guard, self._weights, self._state, statistics, noise
+        elif len(x) > len(self._weights):
+            x = self._bound.setdefault("x", x[: len(self._weights)])
+        learner = learning(self._net, block, rule, guard, self._weights, x, statistics, progress)
         is_large = len(self._weights) >= _THREADED_UNITS
         if is_large and 0 < len(block.J) <= block.position[0] + len(X):  # it ends a block
             with one_blas_thread:
                 return self._call(learn, learner, X, Y, starts, out)
         return self._call(learn, learner, X, Y, starts, out)
 
-    def _begin_stream(self, bank):
+    def _begin_stream(self, rule):
         """Filters, and a frozen copy, for the weights and the state as they now are."""
-        rtrl.restart(bank, self._weights)
+        bank.restart(rule, self._weights)
         if self._curvature is not None:
-            rtrl.resume(bank, *self._curvature)
+            bank.resume(rule, *self._curvature)
             self._curvature = None
         copies = self._state.reshape(-1, len(self._weights))
         copies[:] = copies[0]
@@ -542,33 +545,34 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     def _run(self, X, starts, out, state, statistics):
         n, rule = len(self._weights), self._memory[1]
         if len(state) > n and rule.begun[0]:
-            network = self._net, self._weights, rule.still, rule.copy_share, statistics
-            self._call(rtrl.run_copies, network, state, X, starts, out)
+            copies = rule.frozen, rule.copy_share, statistics
+            copies = bank.FrozenCopies(self._net, self._weights, *copies)
+            self._call(bank.run, copies, state, X, starts, out)
         else:
-            network = self._net, self._weights, statistics
-            self._call(rtrl.run, network, state[:n], X, starts, out)
+            frozen = network.Frozen(self._net, self._weights, statistics)
+            self._call(network.run, frozen, state[:n], X, starts, out)
 
     def _loss_gradient(self, X, Y, starts):
-        gradient = np.empty_like(self._weights)
-        return rtrl.loss_gradient(self._net, self._weights, X, Y, starts, gradient), gradient
+        G = np.empty_like(self._weights)
+        return network.loss_gradient(self._net, self._weights, X, Y, starts, G), G
 
     def _forget(self):
-        rtrl.forget(self._memory[0])
+        gradient.forget(self._memory[0])
 
     def _memory_needed(self, n_features, n_outputs):
         n = n_outputs + self.n_hidden
         q = n + n_features + 1
-        K = rtrl.block_length(n)
+        K = gradient.block_length(n)
         numbers = 6 * n * q  # weights, the best and the last good of them, scratch
         if self.train_hidden:
             numbers += n * q * n + K * n * n + K * (2 * q + n_outputs * n)
         if self.solver in _STREAM_SOLVERS:
-            filters = (1 + self.train_hidden) * n_outputs * rtrl.N_FILTERS
+            filters = (1 + self.train_hidden) * n_outputs * bank.N_FILTERS
             rows = filters + self.train_hidden * self.n_hidden
-            numbers += math.prod(rtrl.covariance_shape(rows, q))
+            numbers += math.prod(covariance.covariance_shape(rows, q))
         if self.solver in ("dekf", "auto"):
             rows = n if self.train_hidden else n_outputs
-            numbers += math.prod(rtrl.covariance_shape(rows, q))
+            numbers += math.prod(covariance.covariance_shape(rows, q))
         if self.solver == "lm" and self.train_hidden:
             numbers += least_squares_size(n, q, n_outputs)
         return 8 * numbers

@@ -10,7 +10,7 @@ from sklearn.linear_model import BayesianRidge
 from threadpoolctl import threadpool_limits
 
 from skrecurrent import RTRLRegressor, _rtrl
-from skrecurrent._kernels import jacobian, rtrl
+from skrecurrent._kernels import jacobian, network
 from skrecurrent._levenberg_marquardt import (
     Descent,
     LeastSquares,
@@ -40,7 +40,7 @@ def random_problem(case, n_rows=70):
     rng = np.random.default_rng(seed)
     X, Y = make_rows(n_rows, n_features, n_outputs, missing=0.3, seed=seed)
     n, q = n_outputs + n_hidden, n_outputs + n_hidden + n_features + 1
-    net = rtrl.Net(rng.choice([1.0, 0.4], n), n_outputs, hidden_first)
+    net = network.Net(rng.choice([1.0, 0.4], n), n_outputs, hidden_first)
     starts = np.zeros(n_rows, np.bool_)
     starts[[0, 20, 21, 55]] = True
     weights = rng.normal(size=(n, q)) / np.sqrt(q)
