@@ -7,7 +7,7 @@ from threadpoolctl import threadpool_limits
 
 from skrecurrent import RTRLRegressor
 from skrecurrent._kernels import bank, gradient, rtrl
-from tests.common import make_rows, needs_compiled_code, sized
+from tests.common import learner_of, make_rows, needs_compiled_code, sized
 from tests.reference import rtrl as reference
 
 CASES = [
@@ -192,8 +192,9 @@ def test_loss_gradient_agrees_with_differences(case, update_order):
     for index in np.ndindex(*weights.shape):
         losses = []
         for sign in (1, -1):
-            estimator.weights_ = weights
-            estimator.weights_[index] += sign * step
+            moved = weights.copy()
+            moved[index] += sign * step
+            estimator.weights_ = moved
             losses.append(estimator.loss_gradient(X, Y, sequence_id=ids)[0])
         differences[index] = (losses[0] - losses[1]) / (2 * step)
     scale = np.abs(gradient).max()
@@ -288,6 +289,6 @@ def test_covariances_stay_symmetric_and_positive_definite(series, rng):
         "noise": rng.normal(size=len(steps)),
     }[series][:, None]
     estimator = RTRLRegressor(6, random_state=0).partial_fit(X[:-1], X[1:, 0])
-    covariances = awake(estimator._memory[1])
+    covariances = awake(learner_of(estimator).bank)
     np.testing.assert_array_equal(covariances, covariances.transpose(0, 2, 1))
     assert np.linalg.eigvalsh(covariances).min() > 0

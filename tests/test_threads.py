@@ -10,8 +10,14 @@ import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
-from skrecurrent._kernels import scaling
-from tests.common import ESTIMATORS, assert_same, make_rows, needs_compiled_code, sized
+from tests.common import (
+    ESTIMATORS,
+    assert_same,
+    learner_of,
+    make_rows,
+    needs_compiled_code,
+    sized,
+)
 
 
 @pytest.fixture(params=ESTIMATORS, name="estimator")
@@ -38,14 +44,15 @@ def test_a_second_thread_is_refused_while_one_learns(estimator, method, monkeypa
     estimator.partial_fit(X, y)
     expected = copy.deepcopy(estimator).partial_fit(X, y)
     inside, go_on = threading.Event(), threading.Event()
-    learn = type(estimator)._learn
+    learner = type(learner_of(estimator))
+    learn = learner._learn_piece
 
     def slow(self, *args):
         inside.set()
         assert go_on.wait(60)
         return learn(self, *args)
 
-    monkeypatch.setattr(type(estimator), "_learn", slow)
+    monkeypatch.setattr(learner, "_learn_piece", slow)
     first = threading.Thread(target=estimator.partial_fit, args=(X, y))
     first.start()
     assert inside.wait(60)
@@ -67,27 +74,23 @@ def test_an_estimator_is_free_again_after_an_error(estimator):
 
 
 @needs_compiled_code
-@pytest.mark.parametrize("how", ["_learn", "_run"])
+@pytest.mark.parametrize("how", ["learn", "run_from_rest"])
 def test_kernels_run_without_the_interpreter_lock(estimator, how):
     """While one thread is in a kernel this one goes on; held back, it would wait for the end."""
     X, Y = make_rows(100)
     estimator.partial_fit(X, Y)
-    units = scaling.AS_GIVEN, scaling.untracked()
     repeats, seconds = 1, 0.0
     while seconds < 0.3:  # a call that takes long enough to tell
         repeats *= 2
         rows, targets = np.tile(X, (repeats, 1)), np.tile(Y[:, None], (repeats, 1))
         starts = np.zeros(len(rows), np.bool_)
         starts[::100] = True
-        other = copy.deepcopy(estimator)
-        arguments = {
-            "_learn": (rows, targets, starts, np.empty_like(targets), *units),
-            "_run": (rows, starts, np.empty_like(targets), other._state, scaling.AS_GIVEN),
-        }[how]
+        call = getattr(learner_of(copy.deepcopy(estimator)), how)
+        arguments = (rows, targets, starts) if how == "learn" else (rows, starts)
         began = time.perf_counter()
-        getattr(other, how)(*arguments)
+        call(*arguments)
         seconds = time.perf_counter() - began
-    thread = threading.Thread(target=getattr(other, how), args=arguments)
+    thread = threading.Thread(target=call, args=arguments)
     thread.start()
     awake = 0
     while thread.is_alive():

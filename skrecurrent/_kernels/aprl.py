@@ -92,6 +92,7 @@ class BatchLearning(NamedTuple):
     x: np.ndarray  # (n,) the state
     units: scaling.Units
     progress: scaling.Progress
+    interval: int  # rows with a target after which W changes
 
 
 def new_memory(net, W, regularization):
@@ -114,12 +115,22 @@ def new_batch(net, W, regularization):
     """Empty sums of eqs (8) and (9)."""
     q = W.shape[1]
     orders = 2 if net.hidden_first else 1
-    return Batch(
-        V=np.stack([np.eye(q) * regularization] * orders),
+    batch = Batch(
+        V=np.zeros((orders, q, q)),
         B=np.zeros((2 * net.n_outputs, q)),
         e=np.zeros(net.n_outputs),
         rows=np.zeros(1, dtype=np.int64),
     )
+    collect_anew(regularization, batch)
+    return batch
+
+
+def collect_anew(regularization, batch):
+    """Forget all rows."""
+    batch.V[:] = np.eye(batch.V.shape[1]) * regularization
+    batch.B[:] = 0.0
+    batch.e[:] = 0.0
+    batch.rows[:] = 0
 
 
 @part(forceinline=True)
@@ -483,15 +494,15 @@ def apply_batch(net, eta, batch, W):
 
 
 @kernel
-def learn_batch(learning, X, Y, starts, out, block):
-    """Collect the rows of X, Y at fixed weights; change W after every ``block`` rows with a target.
+def learn_batch(learning, X, Y, starts, out):
+    """Collect the rows of X, Y at fixed weights, which change after every ``interval`` of them.
 
     ``learning`` is a bundle of `BatchLearning`. Fills ``out`` and returns like ``learn``.
     """
     of = learning.contents
     net, batch, W, x, limits = of.net, of.batch, of.W, of.x, of.guard.limits
     dt, n_outputs, hidden_first = net.dt, net.n_outputs, net.hidden_first
-    V, B, e, rows = batch.V, batch.B, batch.e, batch.rows
+    V, B, e, rows, interval = batch.V, batch.B, batch.e, batch.rows, of.interval
     X, Y = scaling.enter(of.units.X, X), scaling.enter(of.units.Y, Y)
     n, q = W.shape
     G, G_phi = np.zeros((n_outputs, q)), np.empty(n_outputs)
@@ -515,7 +526,7 @@ def learn_batch(learning, X, Y, starts, out, block):
             e[o] = errors[o]
         if not known:
             continue
-        if rows[0] == block:
+        if rows[0] == interval:
             apply_batch(net, of.rule.eta, batch, W)
         learned = W.sum() if rows[0] == 0 else 0.0
         predicted = guard.largest(x, n_outputs)

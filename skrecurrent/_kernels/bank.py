@@ -70,11 +70,10 @@ class Bank(NamedTuple):
     share: np.ndarray  # (filters,) what the filter contributes to its copy's output row
     copy_error: np.ndarray  # (n_outputs, copies) the same of the copies
     copy_share: np.ndarray  # (n_outputs, copies)
-    begun: np.ndarray  # (1,) bool, whether all this belongs to W; if not, ``restart`` it
 
 
 def new_bank(n, q, n_outputs, train_hidden):
-    """Memory of a stream that has not begun."""
+    """Memory of a stream that has not begun: ``restart`` begins it."""
     copies = 1 + train_hidden
     filters = copies * n_outputs * N_FILTERS
     return Bank(
@@ -87,7 +86,6 @@ def new_bank(n, q, n_outputs, train_hidden):
         share=np.zeros(filters),
         copy_error=np.zeros((n_outputs, copies)),
         copy_share=np.zeros((n_outputs, copies)),
-        begun=np.zeros(1, np.bool_),
     )
 
 
@@ -109,7 +107,6 @@ def restart(bank, W):
     bank.share[:] = 1.0 / N_FILTERS
     for o in range(n_outputs):
         copy_share[o, 0] = 1.0
-    bank.begun[0] = True
 
 
 def resume(bank, blocks, squared_errors):

@@ -554,6 +554,14 @@ def gradient_forward(net, W, gains, X, Y, starts, G, G_gains, n_threads=1):
     return losses[0]
 
 
+def gradient(net, W, gains, X, Y, starts, goes_forward):
+    """Loss of some sequences, and its gradient by weights and gains in one vector."""
+    both = np.empty(W.size + gains.size)
+    G, G_gains = both[: W.size].reshape(W.shape), both[W.size :]
+    compute = gradient_forward if goes_forward else gradient_reverse
+    return compute(net, W, gains, X, Y, starts, G, G_gains), both
+
+
 # ------------------------------------------------------- streaming
 
 

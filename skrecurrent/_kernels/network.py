@@ -124,13 +124,17 @@ def record(net, W, x, X, starts, Phi, Psi, out):
 
 
 @kernel
-def smooth(net, Psi, starts, out):
-    """``out[k]`` = d x_o(k+1) / d W_o without the outputs' columns, if nothing reads outputs."""
+def smooth(net, Psi, starts, trace, out):
+    """``out[k]`` = d x_o(k+1) / d W_o without the outputs' columns, if nothing reads outputs.
+
+    ``trace`` is that of the row before the first one, and becomes that of the last.
+    """
     n_outputs = net.n_outputs
     for k in range(len(Psi)):
-        for c in range(out.shape[1]):
-            before = 0.0 if starts[k] else out[k - 1, c]
-            out[k, c] = before + net.dt[0] * (Psi[k, n_outputs + c] - before)
+        for c in range(len(trace)):
+            before = 0.0 if starts[k] else trace[c]
+            trace[c] = before + net.dt[0] * (Psi[k, n_outputs + c] - before)
+            out[k, c] = trace[c]
 
 
 @kernel

@@ -7,6 +7,7 @@ from sklearn.utils import Bunch
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from skrecurrent._base import BaseRecurrentRegressor
+from skrecurrent._learners.base import watched
 from skrecurrent.inspection._plotting import axes_given_or_new, style
 
 
@@ -125,39 +126,35 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
             f"RTRLRegressor(); got {kind}."
         )
     recorder = _Recorder()
-    model = clone(estimator).set_callbacks(recorder)
-    recorder.watch(model)
-    model.fit(X, y, sequence_id=sequence_id)
+    with watched(recorder.see):
+        clone(estimator).set_callbacks(recorder).fit(X, y, sequence_id=sequence_id)
     return recorder.dynamics()
 
 
 class _Recorder:
-    """A callback that also sees the weights after every row."""
+    """A callback that also sees the learner after every row of a pass."""
 
     def __init__(self):
         self._losses, self._output_rates, self._internal_rates = [], [], []
         self._row_ratios, self._distances = [], []
-        self._feedback = None
+        self._feedback = self._learner = self._travelled = None
+        self._n_known = 0
 
-    def watch(self, model):
-        """Let the model learn one row at a time; by the hook's contract that changes no bit."""
-        self._model, learn = model, model._learn
-
-        def learn_watched(X, Y, starts, out, *units, **how):
-            if not self._travelled.any():  # an epoch may begin by going back to better weights
-                self._start_from(model.weights_)
-            counts = np.zeros(2, np.int64)  # of explosions and of rows with a target
-            for k in range(len(X)):
-                row = slice(k, k + 1)
-                counts += learn(X[row], Y[row], starts[row], out[row], *units, **how)
-                self._add_change(model.weights_)
-            return counts
-
-        model._learn = learn_watched
+    def see(self, learner):
+        """Weights before the first row of a pass, or after one of its rows."""
+        if learner is not self._learner or self._travelled is None:
+            self._learner = learner
+            self._start_from(learner.weights)
+        else:
+            self._add_change(learner.weights)
 
     def _start_from(self, weights):
         self._begin, self._last = weights.copy(), weights.copy()
         self._travelled = np.zeros_like(weights)
+        if self._feedback is None:
+            n_outputs = self._learner.n_outputs
+            self._feedback = weights[n_outputs:, :n_outputs].copy()
+            self._reference = int(np.argmax(np.linalg.norm(self._feedback, axis=1)))
 
     def _add_change(self, weights):
         self._travelled += np.abs(weights - self._last)
@@ -170,23 +167,17 @@ class _Recorder:
         """Nothing to tidy up."""
 
     def on_fit_task_begin(self, estimator, context):
-        if context.task_name != "epoch":
-            return
-        self._start_from(estimator.weights_)
-        self._rows_before = estimator.t_
-        if self._feedback is None:
-            n_outputs = estimator.n_outputs_
-            self._feedback = estimator.weights_[n_outputs:, :n_outputs].copy()
-            self._reference = int(np.argmax(np.linalg.norm(self._feedback, axis=1)))
+        self._travelled = None  # a pass may begin by going back to better weights
 
-    def on_fit_task_end(self, estimator, context):
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
         if context.task_name != "epoch":
             return
-        self._add_change(self._model.weights_)  # if any was made after the last row
-        n_outputs, n = estimator.n_outputs_, len(self._last)
-        rates = self._travelled[:, :n] / (estimator.t_ - self._rows_before)
+        self._add_change(self._learner.weights)  # if any was made after the last row
+        n_outputs, n = self._learner.n_outputs, len(self._last)
+        n_known, self._n_known = self._n_known, fitted_estimator.t_
+        rates = self._travelled[:, :n] / (self._n_known - n_known)
         internal_change = (self._last - self._begin)[n_outputs:]
-        self._losses.append(estimator.loss_)
+        self._losses.append(fitted_estimator.loss_)
         self._output_rates.append(rates[:n_outputs].mean())
         self._internal_rates.append(rates[n_outputs:].mean())
         self._row_ratios.append(_row_ratios(internal_change, self._reference))
