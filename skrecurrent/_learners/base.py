@@ -323,9 +323,9 @@ class Learner(ABC):
             array[...] = given
 
     def _arrays(self):
-        """Names and arrays of all that is remembered."""
+        """Names and arrays of all that is remembered, in attributes without an underscore."""
         for name, value in vars(self).items():
-            if name != "settings":
+            if not name.startswith("_"):
                 yield from named_arrays(name, value)
 
     def _call(self, use, *arguments):
