@@ -1,8 +1,8 @@
 """How kernels are compiled: by Numba, kept on disk where that works.
 
 Two things go beyond Numba's public interface, each in a module of its own with a way out here:
-``_parts.py`` (without it the same code takes longer to compile) and ``_storage.py`` (without it
-every process compiles).
+``_parts.py`` (without it kernels take longer to compile, and the last bits of results are others)
+and ``_storage.py`` (without it every process compiles).
 """
 
 import warnings
