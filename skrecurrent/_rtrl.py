@@ -2,10 +2,9 @@
 
 from numbers import Real
 
-from sklearn.utils._param_validation import Interval, StrOptions
-
 from skrecurrent import _levenberg_marquardt, _reservoir
 from skrecurrent._base import N_JOBS, BaseRecurrentRegressor, LossGradientMixin
+from skrecurrent._compat import Interval, StrOptions
 from skrecurrent._epochs import passes
 from skrecurrent._learners.rtrl import SOLVERS, BankLearner, RowLearner
 

@@ -112,6 +112,9 @@ class FastWeights(Learner):
             low, high = fast_weight.DECAY_LOGITS
             self.gains[-1] = min(max(self.gains[-1], low), high)
 
+    def nbytes_of_stream(self):
+        return self.nbytes(*self.size, streams=True)
+
     @staticmethod
     def nbytes(n_hidden, n_features, n_outputs, streams):
         """What the network takes, and the sensitivities of a stream."""
