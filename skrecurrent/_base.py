@@ -29,7 +29,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state, check_scalar
+from sklearn.utils import assert_all_finite, check_array, check_random_state, check_scalar
 
 from skrecurrent import _machine
 from skrecurrent._compat import (
@@ -621,17 +621,28 @@ class BaseRecurrentRegressor(
     def weights_(self, value):
         self._assign("weights", value)
 
-    def _assign(self, name, value):
-        """Replace what was learned by an array of the same shape."""
+    def _assign(self, name, value, infinite=None):
+        """Replace what was learned by an array of the same shape.
+
+        The number at the index ``infinite``, if one is given, may be infinity.
+        """
         learner, public = fitted_record(self).learner, f"{name}_"
         refuse_text(value, public)
         shape = getattr(learner, name).shape
         value = check_array(
-            value, dtype=FLOAT64, order="C", input_name=public, ensure_2d=len(shape) == 2
+            value,
+            dtype=FLOAT64,
+            order="C",
+            input_name=public,
+            ensure_2d=len(shape) == 2,
+            ensure_all_finite=False,
         )
         if value.shape != shape:
             raise ValueError(f"{public} must have the shape {shape}, got {value.shape}.")
-        refuse_huge(np.atleast_2d(value), public)
+        is_infinite = infinite is not None and value[infinite] == np.inf
+        finite = np.delete(value, infinite) if is_infinite else value
+        assert_all_finite(finite, input_name=public)
+        refuse_huge(np.atleast_2d(finite), public)
         learner.assign(**{name: value})
 
     # ------------------------------------------------------------------ scikit-learn

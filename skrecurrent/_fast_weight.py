@@ -369,7 +369,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     @gains_.setter
     def gains_(self, value):
-        self._assign("gains", value)
+        self._assign("gains", value, infinite=-1)  # the logit of a decay of 1
 
     @property
     def fast_weights_(self):
