@@ -49,6 +49,7 @@ from skrecurrent._input import (
     continuing,
     held_out_rows,
     is_plain,
+    n_plain_features,
     plain_targets,
     refuse_huge,
     refuse_text,
@@ -205,7 +206,7 @@ class BaseRecurrentRegressor(
             learner = self._with_best_weights(learner, epochs)
             if given.ids is not None:
                 learner.name_sequence(given.ids[-1])
-            return Fitted(learner, columns, given.target_ndim, self.stateful, epochs.summary())
+            return self._record(learner, columns, given, epochs.summary())
 
         reporter.snapshot = lambda: {"_fitted": record(learner.copy())}
         fitted = self._trained(epochs, lambda: record(learner))
@@ -216,6 +217,10 @@ class BaseRecurrentRegressor(
             reconstruction_attributes=lambda: {"_fitted": copy.deepcopy(fitted)},
         )
         return fitted
+
+    def _record(self, learner, columns, given, report=None):
+        n_plain = n_plain_features(columns)
+        return Fitted(learner, columns, n_plain, given.target_ndim, self.stateful, report)
 
     def _unfitted(self):
         """An estimator of the same parameters, for scikit-learn's checks to write to."""
@@ -355,7 +360,7 @@ class BaseRecurrentRegressor(
             size = given.X.shape[1], given.Y.shape[1]
             _machine.check_memory(self._nbytes(*size, None), self.n_hidden, *size)
             learner = self._learner_with_weights(*size)
-            fitted = Fitted(learner, columns, given.target_ndim, self.stateful, None)
+            fitted = self._record(learner, columns, given)
         else:
             given = fitted.check_training_rows(X, y, sequence_id)
         learner, starts = fitted.learner, given.starts
@@ -430,7 +435,7 @@ class BaseRecurrentRegressor(
 
     def _predict(self, fitted, X, sequence_id, return_std=False):
         dtype = FLOAT64
-        if sequence_id is None and is_plain(X, fitted.columns) and scaling.finite(X):
+        if sequence_id is None and is_plain(X, fitted.n_plain_features) and scaling.finite(X):
             rows, starts = X, continuing(len(X), fitted.stateful)
         else:
             rows, starts, dtype = check_rows(fitted.columns, X, sequence_id, fitted.stateful)

@@ -130,15 +130,19 @@ class Learner(ABC):
 
     def learn(self, X, Y, starts, ids=None):
         """Learn rows of a stream, given in the user's units; returns how often that exploded."""
-        self.begin()
-        if ids is not None:  # before a row is learned: see _Mark
-            self._mark = _Mark(self.last_id, np.array(ids), self.n_rows)
-        explosions = 0
-        for piece in pieces(X, Y, starts):
-            explosions += self._learn_piece(*piece)
-        if ids is not None:
-            self._mark = _Mark(self.last_id, None, 0)
+        if not self.begun:
+            self.begin()
+        if ids is None:
+            return self._learn_pieces(X, Y, starts)
+        self._mark = _Mark(self.last_id, np.array(ids), self.n_rows)  # before a row is learned
+        explosions = self._learn_pieces(X, Y, starts)
+        self._mark = _Mark(self.last_id, None, 0)
         return explosions
+
+    def _learn_pieces(self, X, Y, starts):
+        if len(X) <= FIRST_PIECE:
+            return self._learn_piece(X, Y, starts)
+        return sum(self._learn_piece(*piece) for piece in pieces(X, Y, starts))
 
     def _learn_piece(self, X, Y, starts):
         with self.lock:
