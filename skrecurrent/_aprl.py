@@ -1,22 +1,26 @@
 """Atiya-Parlos recurrent learning, online and in O(n^2)."""
 
-from contextlib import contextmanager
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from skrecurrent import _reservoir
 from skrecurrent._base import BaseRecurrentRegressor
+from skrecurrent._compat import Interval, StrOptions
 from skrecurrent._epochs import half_mean_square, in_washout
-from skrecurrent._kernels import aprl
-from skrecurrent._threads import one_blas_thread
+from skrecurrent._input import last_rows
+from skrecurrent._learners.aprl import BatchAPRL, OnlineAPRL
 
-# The initial reservoir and how strongly it hears the outputs, from seeds other than those of the
+# How strongly the initial reservoir hears the outputs, from seeds other than those of the
 # benchmarks. Relative to an echo state network with the same reservoir, NARMA10, Mackey-Glass and
-# Roessler x to y and z together have the least error with a feedback of .2 (10 seeds; .4: 4 % more,
-# .1: 20 %, .05: 29 %); with 1.0 the error on Roessler x to y is three times as large. A spectral
-# radius of .9 doubles it.
-_SPECTRAL_RADIUS, _BIAS_SCALE, _FEEDBACK_SCALE = 0.85, 0.3, 0.2
+# Roessler x to y and z together have the least error with .2 (10 seeds; .4: 4 % more, .1: 20 %,
+# .05: 29 %); with 1.0 the error on Roessler x to y is three times as large.
+_FEEDBACK_SCALE = 0.2
+
+# The rest of the initial reservoir, from the same seeds. A spectral radius of .9 doubles the error
+# on Roessler x to y.
+_SPECTRAL_RADIUS = 0.85
+_BIAS_SCALE = 0.3
 
 # Times learning_rate_init for the internal rows, "online". At 0.1 and 0.3 medians are level, but
 # the worst of five seeds on Roessler x to y has 2.4 and 5 times the error.
@@ -26,24 +30,33 @@ _INTERNAL_RATE = 0.03
 # nothing that internal rows could use. With 4 instead of 2 errors differ by 10 % either way.
 _WARM_UP_EPOCHS = 2
 
-# The regularization that ``fit`` begins with, and that of a stream that nothing was fitted before.
-# ``fit`` can afford little of it on noise-free series because the guard watches: with 1e-8, 1e-6
-# and 1e-3 the error on Mackey-Glass is .0007, .0009 and .0014, on Roessler x to y .0011, .0017 and
-# .0046. Short noisy series it overfits with so little: with 1e-8 and 1e-1 the error is 1.47 and
-# 1.11 on the Nile's flow, .60 and .57 on 280 rows of a second order process. So both are tried on
-# all but the last rows; one pass tells as much as twelve. A stream has no guard: with less than
-# 1e-3 output feedback makes short and noise-free streams explode (1e-4: 3 of 40 runs of 37 rows;
-# 1e-3: none), with 1e-1 it learns a tenth less of NARMA10. With 1e-6 a constant input drove V^-1,
-# "hidden-first", to an eigenvalue of -8e-8 beside 1e6 within a million rows; at 1e-3 it stays
-# positive definite (docs/soak.md).
-_FIT_REGULARIZATIONS, _JUDGED_FRACTION, _STREAM_REGULARIZATION = (1e-8, 1e-1), 0.2, 1e-3
+# The regularizations that ``fit`` begins with. It can afford little of it on noise-free series
+# because the guard watches: with 1e-8, 1e-6 and 1e-3 the error on Mackey-Glass is .0007, .0009 and
+# .0014, on Roessler x to y .0011, .0017 and .0046. Short noisy series it overfits with so little:
+# with 1e-8 and 1e-1 the error is 1.47 and 1.11 on the Nile's flow, .60 and .57 on 280 rows of a
+# second order process. So both are tried on all but the last rows.
+_FIT_REGULARIZATIONS = (1e-8, 1e-1)
 
-# The guard: what the regularization is multiplied by after an epoch that was worse than the best
-# one, whose weights the next epoch then starts from, and after an epoch that was better. The frozen
-# network runs on its own predictions, so that an epoch of small prediction errors may end in
-# weights that oscillate: on NARMA10 single epochs end with 1000 times the loss of their neighbours.
-# Shrinking it by 0.1 instead of 0.5 makes no difference worth the name.
-_WORSE, _BETTER = 10.0, 0.5
+# The part of the rows that says which of them is better, after one pass, which tells as much as
+# twelve.
+_JUDGED_FRACTION = 0.2
+
+# The regularization of a stream that nothing was fitted before. A stream has no guard of that kind:
+# with less than 1e-3 output feedback makes short and noise-free streams explode (1e-4: 3 of 40 runs
+# of 37 rows; 1e-3: none), with 1e-1 it learns a tenth less of NARMA10. With 1e-6 a constant input
+# drove V^-1, "hidden-first", to an eigenvalue of -8e-8 beside 1e6 within a million rows; at 1e-3 it
+# stays positive definite (docs/soak.md).
+_STREAM_REGULARIZATION = 1e-3
+
+# The guard of ``fit``: what the regularization is multiplied by after an epoch that was worse than
+# the best one, whose weights the next epoch then starts from. The frozen network runs on its own
+# predictions, so that an epoch of small prediction errors may end in weights that oscillate: on
+# NARMA10 single epochs end with 1000 times the loss of their neighbours.
+_WORSE = 10.0
+
+# And after an epoch that was better. Shrinking it by 0.1 instead of 0.5 makes no difference worth
+# the name.
+_BETTER = 0.5
 
 
 class APRLRegressor(BaseRecurrentRegressor):
@@ -281,9 +294,6 @@ class APRLRegressor(BaseRecurrentRegressor):
         "washout": [Interval(Integral, 0, None, closed="left"), None],
     }
 
-    # Network units of the targets: tanh of an output, which the network reads, stays nearly linear.
-    _target_unit = 0.1
-
     def __init__(
         self,
         n_hidden=50,
@@ -331,133 +341,89 @@ class APRLRegressor(BaseRecurrentRegressor):
 
     # ------------------------------------------------------------------ hooks
 
-    def _initial_weights(self, n_features, n_outputs, random_state):
-        """A reservoir that hears the outputs a little; output rows are zero."""
-        n = n_outputs + self.n_hidden
-        weights = np.zeros((n, n + n_features + 1))
-        hidden = weights[n_outputs:]
-        recurrent = random_state.normal(size=(self.n_hidden, self.n_hidden))
-        recurrent *= _SPECTRAL_RADIUS / np.abs(np.linalg.eigvals(recurrent)).max()
-        hidden[:, n_outputs:n] = recurrent
-
-        def uniform(scale, n_columns):
-            return random_state.uniform(-scale, scale, (self.n_hidden, n_columns))
-
-        hidden[:, n:-1] = uniform(self.input_scale, n_features)
-        hidden[:, -1:] = uniform(_BIAS_SCALE, 1)
-        hidden[:, :n_outputs] = uniform(_FEEDBACK_SCALE, n_outputs)
-        return weights
-
-    def _build(self, n_features, n_outputs):
-        n = len(self._weights)
-        dt = np.full(n, float(self.dt))
-        if self.output_dt is not None:
-            dt[:n_outputs] = self.output_dt
-        self._net = aprl.APRLNet(dt, n_outputs, self.update_order == "hidden-first")
+    def _new_learner(self, n_features, n_outputs, standardize):
         literal = self.algorithm == "literal"
-        self._rule = aprl.Rule(
-            eta=float(self.learning_rate_init),
-            internal_rate=1.0 if literal else _INTERNAL_RATE,
-            literal=literal,
-            forgetting=float(self.forgetting),
-            regularization=float(self.regularization or _STREAM_REGULARIZATION),
+        learner = BatchAPRL if self.algorithm == "batch" else OnlineAPRL
+        return learner(
+            n_hidden=self.n_hidden,
+            n_features=n_features,
+            n_outputs=n_outputs,
+            standardize=standardize,
+            dt=_reservoir.euler_steps(self.n_hidden, n_outputs, self.dt, self.output_dt),
+            hidden_first=self.update_order == "hidden-first",
+            rule={
+                "eta": float(self.learning_rate_init),
+                "internal_rate": 1.0 if literal else _INTERNAL_RATE,
+                "literal": literal,
+                "forgetting": float(self.forgetting),
+                "regularization": float(self.regularization or _STREAM_REGULARIZATION),
+            },
         )
-        # rows after which a stream changes the weights by eq. (7): solving then costs no more than
-        # collecting did
-        self._batch_rows = self._weights.shape[1] if self.algorithm == "batch" else 0
-        self._memory = self._new_memory()
-        return np.zeros(n)
 
-    def _new_memory(self):
-        new = aprl.new_batch if self._batch_rows else aprl.new_memory
-        memory = new(self._net, self._weights, self._rule.regularization)
-        size = self._target_unit if self.standardize else 1.0
-        return memory, aprl.new_guard(self._weights, size)
+    def _draw_weights(self, learner, random_state):
+        """A reservoir that hears the outputs a little; output rows are zero."""
+        weights = learner.weights.copy()
+        _reservoir.draw(
+            weights,
+            learner.n_outputs,
+            random_state,
+            spectral_radius=_SPECTRAL_RADIUS,
+            inputs=self.input_scale,
+            bias=_BIAS_SCALE,
+            feedback=_FEEDBACK_SCALE,
+        )
+        learner.assign(weights=weights)
 
-    def _weights_replaced(self):
-        aprl.trust(self._memory[1], self._weights)
+    def _train(self, epochs):
+        """Epochs with the guard: each starts from the best weights so far, with a new V."""
+        learner, (X, Y, starts) = epochs.learner, epochs.training_rows
+        if not epochs.holds_out:
+            epochs.judge_by(slice(len(X)), self.washout)
+        Y = np.where(in_washout(starts, self.washout)[:, None], np.nan, Y)
+        guarded = self.algorithm != "literal"
+        regularization = learner.rule.regularization
+        if guarded and self.regularization is None:
+            regularization = self._choose_regularization(learner, X, Y, starts)
+        while epochs.begin():
+            if guarded:
+                epochs.restore_best()
+            rule = self._rule_of_epoch(epochs.n_iter, regularization)
+            explosions = learner.practise_anew(X, Y, starts, **rule)
+            best_before = epochs.best.criterion
+            epochs.end(0 if guarded else explosions)  # the guard judges, and goes on
+            if guarded:
+                improved = epochs.best.criterion < best_before
+                regularization *= _BETTER if improved else _WORSE
 
-    def _learn(self, X, Y, starts, out, statistics, noise):
-        learn = aprl.learn_batch if self._batch_rows else aprl.learn
-        learner = self._net, self._rule, self._memory, self._weights, self._state, statistics, noise
-        if not self._batch_rows:
-            return self._call(learn, learner, X, Y, starts, out)
-        with one_blas_thread:
-            return self._call(learn, learner, X, Y, starts, out, self._batch_rows)
+    def _choose_regularization(self, learner, X, Y, starts):
+        """The one after whose first pass over the others the last rows are predicted best."""
+        split, weights = last_rows(starts, _JUDGED_FRACTION), learner.weights.copy()
+        if np.isnan(Y[:split]).all() or np.isnan(Y[split:]).all():
+            return _FIT_REGULARIZATIONS[0]
+        errors = []
+        for regularization in _FIT_REGULARIZATIONS:
+            learner.assign(weights=weights)
+            rule = self._rule_of_epoch(0, regularization)
+            learner.practise_anew(X[:split], Y[:split], starts[:split], **rule)
+            predictions = learner.run_from_rest(X, starts)
+            errors.append(half_mean_square(predictions[split:] - Y[split:]))
+        learner.assign(weights=weights)
+        return _FIT_REGULARIZATIONS[np.argmin(errors)]
 
-    def _run(self, X, starts, out, state, statistics):
-        network = self._net, self._weights, statistics
-        self._call(aprl.run, network, state, X, starts, out)
+    def _rule_of_epoch(self, epoch, regularization):
+        """What differs from the rule of a stream: internal rows wait for the others."""
+        rule = {"regularization": regularization}
+        if self.algorithm == "online" and epoch < _WARM_UP_EPOCHS:
+            rule["internal_rate"] = 0.0
+        return rule
 
-    def _findings(self, epochs):
+    def _conclude(self, learner, epochs):
         """An output's weights are found by least squares."""
-        return super()._findings(epochs, self._weights.shape[1])
+        return learner.weights.shape[1]
 
-    def _forget(self):
-        self._memory[0].e[:] = 0.0
-
-    def _memory_needed(self, n_features, n_outputs):
+    def _nbytes(self, n_features, n_outputs, n_rows):
         n = n_outputs + self.n_hidden
         q = n + n_features + 1
         orders = 2 if self.update_order == "hidden-first" else 1
         # weights, W(0), the best and the last good of them, scratch; V
         return 8 * (6 * n * q + orders * q * q)
-
-    def _optimize(self, X, Y, starts, epochs):
-        """Epochs with the guard: each starts from the best weights so far, with a new V."""
-        if not epochs.holds_out:
-            epochs.judge_by(slice(len(X)), self.washout)
-        Y = np.where(in_washout(starts, self.washout)[:, None], np.nan, Y)
-        guarded = self.algorithm != "literal"
-        regularization = self._rule.regularization
-        if guarded and self.regularization is None:
-            regularization = self._choose_regularization(X, Y, starts)
-        while epochs.begin():
-            if guarded:
-                epochs.restore_best()
-            explosions = self._pass(X, Y, starts, self.n_iter_, regularization)
-            best_before = epochs.best_criterion
-            epochs.end(0 if guarded else explosions)  # the guard judges, and goes on
-            if guarded:
-                improved = epochs.best_criterion < best_before
-                regularization *= _BETTER if improved else _WORSE
-
-    def _choose_regularization(self, X, Y, starts):
-        """The one after whose first pass over the others the last rows are predicted best."""
-        split, weights = self._last_rows(starts, _JUDGED_FRACTION), self._weights.copy()
-        if np.isnan(Y[:split]).all() or np.isnan(Y[split:]).all():
-            return _FIT_REGULARIZATIONS[0]
-        errors = []
-        for regularization in _FIT_REGULARIZATIONS:
-            self._weights[:] = weights
-            self._weights_replaced()
-            self._pass(X[:split], Y[:split], starts[:split], 0, regularization)
-            predictions = self._run_in_pieces(X, starts, np.zeros_like(self._state))
-            errors.append(half_mean_square(predictions[split:] - Y[split:]))
-        self._weights[:] = weights
-        return _FIT_REGULARIZATIONS[np.argmin(errors)]
-
-    def _pass(self, X, Y, starts, epoch, regularization):
-        """Learn all rows from rest with a new V; returns the number of explosions."""
-        self._state[:] = 0.0
-        with self._rule_of_epoch(epoch, regularization):
-            self._memory = self._new_memory()
-            explosions = self._learn_in_pieces(X, Y, starts)
-            if self._batch_rows:
-                with one_blas_thread:
-                    aprl.apply_batch(self._net, self._rule.eta, self._memory[0], self._weights)
-        return explosions
-
-    @contextmanager
-    def _rule_of_epoch(self, epoch, regularization):
-        """In ``fit`` the regularization is the guard's, and the internal rows wait for the rest."""
-        rule_of_stream, batch_rows = self._rule, self._batch_rows
-        self._rule = rule_of_stream._replace(regularization=regularization)
-        if self.algorithm == "online" and epoch < _WARM_UP_EPOCHS:
-            self._rule = self._rule._replace(internal_rate=0.0)
-        try:
-            if batch_rows:
-                self._batch_rows = np.iinfo(np.int64).max  # one change for the whole epoch
-            yield
-        finally:
-            self._rule, self._batch_rows = rule_of_stream, batch_rows

@@ -1,32 +1,53 @@
-"""The epochs of ``fit``: which weights are kept, and when training ends."""
+"""The epochs of ``fit``: which weights are kept, and when training ends. Knows no estimator."""
 
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
+from skrecurrent._fitted import Report
 from skrecurrent._kernels import scaling
+from skrecurrent._learners.base import tell_watcher
+
+
+class Stop(NamedTuple):
+    """When training ends: parameters of the estimators, of the same names."""
+
+    max_iter: int
+    tol: float
+    n_iter_no_change: int
+
+
+class Best(NamedTuple):
+    """The best weights so far and what they do; replaced as a whole."""
+
+    snapshot: dict  # of the learner, whose state is where the rows ended
+    errors: np.ndarray  # of all rows
+    criterion: float
+    loss: float
+    validation_score: float | None
 
 
 class Epochs:
-    """Counts and judges the epochs of one ``fit``, tells callbacks, and remembers the best."""
+    """Counts and judges the epochs of one ``fit``, reports them, and remembers the best.
 
-    def __init__(self, estimator, given, split, context, raw):
-        self.estimator, self.context, self.raw = estimator, context, raw
-        self.X, self.Y = estimator._to_network_units(given.rows, given.targets)
-        self.starts, self.split = given.starts, split
+    ``learner`` is the one in training; whoever trains another one instead puts it there. ``report``
+    has two methods: ``begin()`` and ``end(epochs)``, which returns whether to stop.
+    """
+
+    def __init__(self, learner, rows, split, stop, report):
+        self.learner, self.stop, self.report = learner, stop, report
+        self.X, self.Y = learner.to_network_units(rows.X, rows.Y)
+        self.starts, self.split = rows.starts, split
         self._judged = slice(split, None) if self.holds_out else slice(split)
-        self.max_iter = estimator.max_iter
-        self.best = None  # copies of what was learned by the best epoch, and its end state
-        self.best_errors = None  # of all rows
-        self.best_criterion = np.inf
-        self.exploded = False
+        self.best = None
+        self.loss = self.criterion = self.validation_score = None  # of the weights judged last
+        self.loss_curve, self.validation_scores = [], []
+        self.n_begun = 0
+        self.n_known = learner.n_known  # rows with a target that were learned, in each epoch anew
+        self.exploded = self._asked_to_stop = False
         self._without_improvement = 0
-        self._stopped = False
-        estimator.validation_scores_ = [] if self.holds_out else None
-        estimator.n_iter_, estimator.loss_curve_ = 0, []
-        self.validation_score = None  # of the weights judged last
-        self._task = None  # of the epoch under way
 
     @property
     def holds_out(self):
@@ -37,41 +58,45 @@ class Epochs:
         return self.X[: self.split], self.Y[: self.split], self.starts[: self.split]
 
     @property
+    def size(self):
+        """Numbers of features, of outputs and of training rows."""
+        return self.X.shape[1], self.Y.shape[1], self.split
+
+    @property
+    def n_iter(self):
+        return len(self.loss_curve)
+
+    @property
     def stale(self):
         """Whether so many epochs brought no improvement that training should end."""
-        return self._without_improvement >= self.estimator.n_iter_no_change
+        return self._without_improvement >= self.stop.n_iter_no_change
 
     @property
     def over(self):
-        return self._stopped or self.stale or self.estimator.n_iter_ == self.max_iter
+        return (
+            self._asked_to_stop or self.exploded or self.stale or self.n_iter == self.stop.max_iter
+        )
 
     def begin(self):
         """Start an epoch unless training is over."""
         if self.over:
             return False
-        self._task = self.context.subcontext(task_name="epoch")
-        self._task.call_on_fit_task_begin(estimator=self.estimator)
+        self.n_begun += 1
+        tell_watcher("begin", self.learner)
+        self.report.begin()
         return True
 
     def end(self, explosions=0):
         """Judge the weights as they now are and decide whether to go on; returns if improved."""
-        estimator = self.estimator
+        tell_watcher("see", self.learner)
         improved = self.judge()
-        estimator.n_iter_ += 1
-        estimator.loss_ = self.loss
-        estimator.t_ += scaling.known_rows(self.Y[: self.split])
-        estimator.loss_curve_.append(estimator.loss_)
-        if self.holds_out:
-            estimator.validation_scores_.append(self.validation_score)
+        self.n_known += scaling.known_rows(self.Y[: self.split])
+        self.validation_scores.append(self.validation_score)
+        self.loss_curve.append(self.loss)
         self._without_improvement = 0 if improved else self._without_improvement + 1
-        self._report()
-        estimator._forget()
-        X, y = self.raw
-        asked_to_stop = self._task.call_on_fit_task_end(
-            estimator=estimator, X=X, y=y, reconstruction_attributes=self._snapshot
-        )
+        self.learner.forget()
+        self._asked_to_stop = self.report.end(self)
         self.exploded = explosions > 0
-        self._stopped = asked_to_stop or self.exploded
         return improved
 
     def judge_by(self, rows, washout=None):
@@ -82,32 +107,32 @@ class Epochs:
         counts = ~in_washout(self.starts, washout)
         counts[: rows.start or 0], counts[rows.stop :] = False, False
         self._judged = counts if np.isfinite(self.Y[counts]).any() else rows
-        self.best, self.best_criterion, self._without_improvement = None, np.inf, 0
+        self.best, self._without_improvement = None, 0
         self.judge()
 
     def judge(self):
         """Run the frozen network over all rows; returns whether it improved by ``tol``."""
-        estimator = self.estimator
-        estimator._state[:] = 0.0
-        predictions = estimator._run_in_pieces(self.X, self.starts, estimator._state)
+        predictions = self.learner.run_from_rest(self.X, self.starts)
         self.loss = half_mean_square(predictions[: self.split] - self.Y[: self.split])
-        if not estimator.loss_curve_:
-            estimator.loss_ = self.loss
         judged, targets = predictions[self._judged], self.Y[self._judged]
-        self.criterion = criterion = half_mean_square(judged - targets)
+        self.criterion = half_mean_square(judged - targets)
         if self.holds_out:
             self.validation_score = r2_of_known(targets, judged)
-        improved = criterion < self.best_criterion * (1 - estimator.tol)
-        if criterion < self.best_criterion or self.best is None:
-            names = (*estimator._learned, "_state")
-            self.best = {name: getattr(estimator, name).copy() for name in names}
-            self.best_errors = predictions - self.Y
-            self.best_criterion = criterion
-            estimator.best_loss_ = self.loss
-            estimator.best_validation_score_ = self.validation_score
-        return improved
+        before = np.inf if self.best is None else self.best.criterion
+        if self.best is None or self.criterion < before:
+            self.best = Best(
+                self.learner.snapshot(),
+                predictions - self.Y,
+                self.criterion,
+                self.loss,
+                self.validation_score,
+            )
+        return self.criterion < before * (1 - self.stop.tol)
 
-    def noise(self, n_determined):
+    def restore_best(self):
+        self.learner.restore(self.best.snapshot)
+
+    def error_variance(self, n_determined):
         """Variance of the errors that the best weights will make, from those they make here.
 
         Errors of training rows are too small by what was fitted to them, and new ones larger by
@@ -116,36 +141,40 @@ class Epochs:
         counts = ~in_washout(self.starts)
         if self.holds_out:
             counts[: self.split] = False
-        judged = np.where(counts[:, None], self.best_errors, np.nan)
+        errors = self.best.errors
+        judged = np.where(counts[:, None], errors, np.nan)
         no_target = np.isnan(judged).all(axis=0)
-        judged[:, no_target] = self.best_errors[:, no_target]
+        judged[:, no_target] = errors[:, no_target]
         n_known = (~np.isnan(judged)).sum(axis=0)
         fitted = 0 if self.holds_out else np.minimum(n_determined, n_known / 2)
         with np.errstate(over="ignore"):
             variance = np.nanmean(judged**2, axis=0) * (n_known + fitted) / (n_known - fitted)
-        return scaling.new_noise(n_known, np.minimum(variance, scaling.LARGEST), 1 / n_known)
+        largest = scaling.LARGEST**2
+        return np.array([n_known, np.minimum(variance, largest), 1 / n_known], dtype=np.float64)
 
-    def _snapshot(self):
-        """The estimator as if ``fit`` had stopped now, which keeps the best weights."""
-        best = {name: best.copy() for name, best in self.best.items()}
-        return self.estimator._snapshot() | best | self.estimator._findings(self)
-
-    def restore_best(self):
-        for name, best in self.best.items():
-            getattr(self.estimator, name)[:] = best
-        self.estimator._weights_replaced()
-
-    def _report(self):
-        estimator = self.estimator
-        if estimator.verbose:
-            message = f"Epoch {estimator.n_iter_}, loss = {estimator.loss_:.8f}"
-            if self.holds_out:
-                message += f", validation score = {self.validation_score:.6f}"
-            print(message)
+    def summary(self):
+        """What ``fit`` tells of its epochs."""
+        holds_out = self.holds_out
+        return Report(
+            n_iter_=self.n_iter,
+            loss_curve_=list(self.loss_curve),
+            loss_=self.loss_curve[-1] if self.loss_curve else self.best.loss,
+            best_loss_=self.best.loss,
+            validation_scores_=list(self.validation_scores) if holds_out else None,
+            best_validation_score_=self.best.validation_score,
+        )
 
 
-# Default washout: 100 rows, and a tenth of shorter sequences.
-_LONGEST_WASHOUT, _WASHOUT_FRACTION = 100, 0.1
+def passes(epochs):
+    """Train by passes over the rows, each from the rest state, until the epochs say stop."""
+    while epochs.begin():
+        epochs.learner.rest()
+        epochs.end(explosions=epochs.learner.practise(*epochs.training_rows))
+
+
+# Default washout: so many rows, and this part of shorter sequences.
+_LONGEST_WASHOUT = 100
+_WASHOUT_FRACTION = 0.1
 
 
 def in_washout(starts, washout=None):

@@ -7,17 +7,15 @@ from typing import NamedTuple
 import numpy as np
 from joblib import effective_n_jobs
 from scipy.optimize import minimize
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 
-from skrecurrent._base import (
-    N_JOBS,
-    BaseRecurrentRegressor,
-    LossGradientMixin,
-    writeable,
-)
+from skrecurrent._base import N_JOBS, BaseRecurrentRegressor, LossGradientMixin
+from skrecurrent._compat import Interval, StrOptions
 from skrecurrent._epochs import in_washout
-from skrecurrent._kernels import elementwise, fast_weight, scaling
+from skrecurrent._fitted import fitted_record
+from skrecurrent._input import writeable
+from skrecurrent._kernels import elementwise, fast_weight
+from skrecurrent._learners.fast_weight import FastWeights
 from skrecurrent._threads import one_blas_thread
 
 _POWERS = {"zero": 0, "linear": 1, "cubic": 3, "quintic": 5}
@@ -32,32 +30,42 @@ _FORMS = {
     "paper": {"f": "logistic", "g": "quintic", "h": "quintic", "sigma": "identity"},
 }
 
-# What the paper's form sees of a column: mean and standard deviation, within [0, 1].
-_PAPER_CENTRE, _PAPER_UNIT, _PAPER_LIMIT = 1 / 2, 1 / 6, 1 / 2
+# What the kernel calls these functions.
+_FIELDS = {"f": "activation", "g": "g", "h": "h", "sigma": "bound"}
 
-# The gains and the decay that learning starts from. With a gain of .1 none of 16 seeds ends in a
-# poor optimum in switching regression; at .3 one of 17 does, and three of twelve first diverge.
-_FIRST_GAIN, _FIRST_DECAY = 0.1, 0.99
+# The gains that learning starts from. With a gain of .1 none of 16 seeds ends in a poor optimum in
+# switching regression; at .3 one of 17 does, and three of twelve first diverge.
+_FIRST_GAIN = 0.1
 
-# An update of "adam" or "sgd" sees at most so many sequences; an epoch has at least so many updates
-# as long as there are as many sequences.
-_LARGEST_BATCH, _FEWEST_UPDATES = 16, 16
+# The decay that learning starts from.
+_FIRST_DECAY = 0.99
+
+# An update of "adam" or "sgd" sees at most so many sequences.
+_LARGEST_BATCH = 16
+
+# An epoch has at least so many updates as long as there are as many sequences.
+_FEWEST_UPDATES = 16
 
 # Gradients are summed over blocks of so many sequences, whatever n_jobs is.
 _BLOCK = 8
 
-# A stream: what the learning rate falls to, in units of learning_rate_init; and how much of weights
-# and gains an update takes, in units of the rate. With the full rate and no decay noise drives
-# what the targets do not determine until it explodes: 15 times in 4 million rows of constant and
-# periodic input; with these once in 14 million rows. Recall after one pass is better.
-_LAST_RATE, _STREAM_DECAY = 0.1, 0.03
+# A stream: what the learning rate falls to, in units of learning_rate_init. With the full rate and
+# no decay noise drives what the targets do not determine until it explodes: 15 times in 4 million
+# rows of constant and periodic input; with these once in 14 million rows. Recall after one pass is
+# better.
+_LAST_RATE = 0.1
+
+# How much of weights and gains an update of a stream takes, in units of the rate.
+_STREAM_DECAY = 0.03
 
 # A gradient per target that is longer than this is shortened to it. Usual ones are shorter.
 _LONGEST_GRADIENT = 1.0
 
-# L-BFGS-B: how many changes it remembers, and what it is told where the loss overflows, a number
-# from which its line search can turn back.
-_LBFGS_MEMORY, _WALL = 20, 1e10
+# L-BFGS-B: how many changes it remembers.
+_LBFGS_MEMORY = 20
+
+# What L-BFGS-B is told where the loss overflows, a number from which its line search can turn back.
+_WALL = 1e10
 
 
 class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
@@ -355,112 +363,64 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
                 )
 
     @property
+    def gains_(self):
+        """r (n), c (q) and the logit of the decay."""
+        return fitted_record(self).learner.look("gains")
+
+    @gains_.setter
+    def gains_(self, value):
+        self._assign("gains", value, infinite=-1)  # the logit of a decay of 1
+
+    @property
     def fast_weights_(self):
         """The weights as they now are, of the shape of ``weights_``."""
-        return self._fast_weights_in(self._state)
-
-    def _fast_weights_in(self, state):
-        """The weights in a state, which holds how far they are from ``weights_``."""
-        return self._weights + state[len(self._weights) :].reshape(self._weights.shape)
+        return fitted_record(self).learner.fast_weights()
 
     # ------------------------------------------------------------------ hooks
 
-    @property
-    def _target_unit(self):
-        return _PAPER_UNIT if self.form == "paper" else 1.0
-
-    def _new_statistics(self, n_features, n_outputs):
-        """Columns of 0 and 1 stay as they are; to the paper's form all others come in [0, 1]."""
-        centre, limit = (_PAPER_CENTRE, _PAPER_LIMIT) if self.form == "paper" else (0.0, np.inf)
-        return (
-            scaling.new_statistics(
-                n_features, self._target_unit, centre=centre, limit=limit, keeps_binary=True
-            ),
-            scaling.new_statistics(n_outputs, self._target_unit, centre=centre),
+    def _new_learner(self, n_features, n_outputs, standardize):
+        names = _FORMS[self.form] | (self.functions or {})
+        is_paper = self.form == "paper"
+        rate = float(self.learning_rate_init)
+        return FastWeights(
+            n_hidden=self.n_hidden,
+            n_features=n_features,
+            n_outputs=n_outputs,
+            standardize=standardize,
+            is_paper=is_paper,
+            goes_forward=self.gradient == "forward",
+            functions={_FIELDS[name]: _FUNCTIONS[name][choice] for name, choice in names.items()},
+            stream={
+                "solver": fast_weight.SGD if self.solver == "sgd" else fast_weight.ADAM,
+                "learning_rate": rate,
+                "last_rate": rate if is_paper else _LAST_RATE * rate,
+                "weight_decay": 0.0 if is_paper else _STREAM_DECAY,
+                "clip": _LONGEST_GRADIENT,
+                "update_interval": self.update_interval,
+            },
         )
 
-    def _initial_weights(self, n_features, n_outputs, random_state):
+    def _draw_weights(self, learner, random_state):
         """Random weights; gains of 1 and no decay in the paper's form."""
-        n = n_outputs + self.n_hidden
-        q = n + n_features + 1
-        self.gains_ = np.ones(n + q + 1)
-        self.gains_[-1] = np.inf
-        if self.form != "paper":
-            self.gains_[:n_outputs] = -_FIRST_GAIN
-            self.gains_[n_outputs:n] = _FIRST_GAIN
-            self.gains_[-1] = -np.log(1 / _FIRST_DECAY - 1)
+        (n, q), n_outputs = learner.weights.shape, learner.n_outputs
+        gains = np.ones(n + q + 1)
+        gains[-1] = np.inf
+        if not learner.is_paper:
+            gains[:n_outputs] = -_FIRST_GAIN
+            gains[n_outputs:n] = _FIRST_GAIN
+            gains[-1] = -np.log(1 / _FIRST_DECAY - 1)
         weights = random_state.normal(scale=1 / np.sqrt(q), size=(n, q))
         weights[:n_outputs] = 0.0
-        return weights
+        learner.assign(weights=weights, gains=gains)
 
-    def _build(self, n_features, n_outputs):
-        names = _FORMS[self.form] | (self.functions or {})
-        chosen = {name: _FUNCTIONS[name][choice] for name, choice in names.items()}
-        self._is_paper = self.form == "paper"
-        self._net = fast_weight.FastNet(
-            n_outputs=n_outputs,
-            activation=chosen["f"],
-            g=chosen["g"],
-            h=chosen["h"],
-            bound=chosen["sigma"],
-            predicts_potential=not self._is_paper,
-            bias_is_fast=self._is_paper,
-        )
-        self._goes_forward = self.gradient == "forward"
-        self._stream = {
-            "solver": fast_weight.SGD if self.solver == "sgd" else fast_weight.ADAM,
-            "learning_rate": self.learning_rate_init,
-            "last_rate": (1.0 if self._is_paper else _LAST_RATE) * self.learning_rate_init,
-            "weight_decay": 0.0 if self._is_paper else _STREAM_DECAY,
-            "clip": _LONGEST_GRADIENT,
-            "update_interval": self.update_interval,
-        }
-        self._memory = None  # of the stream, until its first row
-        n, q = self._weights.shape
-        return np.zeros(n + n * q)
-
-    def _new_memory(self):
-        """What a stream needs: sensitivities, the optimizer's moments, the last good weights."""
-        n, q = self._weights.shape
-        return (
-            fast_weight.new_sensitivities(n, q, not self._is_paper),
-            fast_weight.new_optimizer(n, q, not self._is_paper, **self._stream),
-            fast_weight.new_guard(self._weights, self.gains_),
-        )
-
-    def _weights_replaced(self):
-        if self._memory is not None:
-            fast_weight.trust(self._memory[-1], self._weights, self.gains_)
-
-    def _learn(self, X, Y, starts, out, statistics, noise):
-        if self._memory is None:
-            self._memory = self._new_memory()
-        learner = self._net, self._memory, self._weights, self.gains_, self._state, statistics, noise
-        return self._call(fast_weight.learn, learner, X, Y, starts, out)
-
-    def _run(self, X, starts, out, state, statistics):
-        network = self._net, self._weights, self.gains_, statistics
-        self._call(fast_weight.run, network, state, X, starts, out)
-
-    def _forget(self):
-        if self._memory is not None:
-            fast_weight.forget(self._memory[0])
-
-    def _memory_needed(self, n_features, n_outputs):
-        n = n_outputs + self.n_hidden
-        q = n + n_features + 1
-        n_learned, n_states = n * q + n + q + 1, n * q + n
-        return 8 * (n_learned * n_states + 6 * n * q)  # the sensitivities of a stream, and weights
-
-    def _loss_gradient(self, X, Y, starts):
-        arguments = self._net, self._weights, self.gains_, X, Y, starts, self._goes_forward
-        loss, gradient = _block_gradient(*arguments)
-        return loss, gradient[: self._weights.size].reshape(self._weights.shape)
+    def _nbytes(self, n_features, n_outputs, n_rows):
+        return FastWeights.nbytes(self.n_hidden, n_features, n_outputs, n_rows is None)
 
     # ------------------------------------------------------------------ training
 
-    def _optimize(self, X, Y, starts, epochs):
+    def _train(self, epochs):
         """Inter-sequence updates, eq. (5)."""
+        X, Y, starts = epochs.training_rows
         starts = _cut(starts, self.sequence_length)
         Y = np.where(in_washout(starts, self.washout)[:, None], np.nan, Y)
         with _mapping(self.n_jobs) as compute:
@@ -471,14 +431,14 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
                 self._descend(sequences, epochs)
 
     def _descend(self, sequences, epochs):
-        rate = float(self.learning_rate_init)
-        n_learned = len(self._parameters())
+        learner, rate = epochs.learner, float(self.learning_rate_init)
+        n_learned = learner.n_parameters
         first, second, steps = np.zeros(n_learned), np.zeros(n_learned), np.zeros(1, np.int64)
         batches = sequences.batches(len(sequences) if self.solver == "sgd" else None)
         while epochs.begin():
             exploded = False
             for batch in batches:
-                _, gradient = self._gradient(sequences, batch)
+                _, gradient = sequences.gradient(learner, batch)
                 length = np.sqrt(np.sum(gradient**2)) / batch.n_known
                 exploded = not np.isfinite(length)
                 if exploded:
@@ -488,61 +448,43 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
                     elementwise.adam(rate, first, second, steps, gradient)
                 else:
                     gradient *= rate
-                self._set_parameters(self._parameters() - gradient)
+                learner.set_parameters(learner.parameters() - gradient)
             epochs.end(exploded)
 
     def _minimize(self, sequences, epochs):
         """L-BFGS-B, whose iterations are the epochs."""
-        (batch,) = sequences.batches(1)
+        learner, (batch,) = epochs.learner, sequences.batches(1)
 
         def objective(parameters):
-            self._set_parameters(parameters)
-            loss, gradient = self._gradient(sequences, batch)
+            learner.set_parameters(parameters)
+            loss, gradient = sequences.gradient(learner, batch)
             if not np.isfinite(loss + np.sum(gradient)):
                 return _WALL, np.zeros_like(gradient)
             return loss / batch.n_known, gradient / batch.n_known
 
         def after_iteration(parameters):
-            self._set_parameters(parameters)
+            learner.set_parameters(parameters)
             epochs.end()
             if not epochs.begin():
                 raise StopIteration
 
         if not epochs.begin():
             return
-        bounds = np.full((len(self._parameters()), 2), [-np.inf, np.inf])
-        if not self._is_paper:
+        start = learner.parameters()
+        bounds = np.full((len(start), 2), [-np.inf, np.inf])
+        if not learner.is_paper:
             bounds[-1] = fast_weight.DECAY_LOGITS
         options = {"maxiter": self.max_iter, "maxfun": np.inf, "maxcor": _LBFGS_MEMORY}
         with one_blas_thread:
             minimize(
                 objective,
-                self._parameters(),
+                start,
                 jac=True,
                 method="L-BFGS-B",
                 bounds=bounds,
                 callback=after_iteration,
                 options=options | {"ftol": 0.0, "gtol": 0.0},  # the epochs say when to stop
             )
-
-    def _gradient(self, sequences, batch):
-        """Loss of some sequences, and its gradient by all that is learned."""
-        network = self._net, self._weights, self.gains_
-        loss, gradient = sequences.gradient(network, batch, self._goes_forward)
-        return loss, gradient[: self._weights.size] if self._is_paper else gradient
-
-    def _parameters(self):
-        """All that is learned, in one vector."""
-        weights = self._weights.ravel()
-        return weights.copy() if self._is_paper else np.concatenate([weights, self.gains_])
-
-    def _set_parameters(self, values):
-        size = self._weights.size
-        self._weights[:] = values[:size].reshape(self._weights.shape)
-        if not self._is_paper:
-            self.gains_[:] = values[size:]
-            low, high = fast_weight.DECAY_LOGITS
-            self.gains_[-1] = min(max(self.gains_[-1], low), high)
 
 
 class _Batch(NamedTuple):
@@ -580,13 +522,15 @@ class _TrainingSequences:
             max(int(n_known), 1),
         )
 
-    def gradient(self, network, batch, goes_forward):
-        """Half the sum of squared errors over a batch, and its gradient.
+    def gradient(self, learner, batch):
+        """Half the sum of squared errors over a batch, and its gradient by all that is learned.
 
         The sums do not depend on how many jobs compute them: blocks and their order are fixed.
         """
-        results = self.compute((*network, *block, goes_forward) for block in batch.blocks)
-        return tuple(map(sum, zip(*results)))
+        network = learner.net, learner.weights, learner.gains
+        results = self.compute((*network, *block, learner.goes_forward) for block in batch.blocks)
+        loss, gradient = map(sum, zip(*results))
+        return loss, gradient[: learner.n_parameters]
 
 
 def _cut(starts, length):
@@ -602,7 +546,7 @@ def _cut(starts, length):
 def _mapping(n_jobs):
     """A function that computes the gradients of blocks, by several jobs if there are."""
     if effective_n_jobs(n_jobs) == 1:
-        yield lambda blocks: [_block_gradient(*block) for block in blocks]
+        yield lambda blocks: [fast_weight.gradient(*block) for block in blocks]
     else:
         with Parallel(n_jobs) as parallel:
             yield lambda blocks: parallel(delayed(_gradient_by_job)(*block) for block in blocks)
@@ -611,12 +555,4 @@ def _mapping(n_jobs):
 def _gradient_by_job(net, W, gains, X, Y, starts, goes_forward):
     """The gradient of a block whose arrays joblib may have mapped to memory, read-only."""
     W, gains, X, Y = (writeable(array) for array in (W, gains, X, Y))
-    return _block_gradient(net, W, gains, X, Y, starts.copy(), goes_forward)
-
-
-def _block_gradient(net, W, gains, X, Y, starts, goes_forward):
-    """Loss of some sequences, and its gradient by weights and gains in one vector."""
-    gradient = np.empty(W.size + gains.size)
-    G, G_gains = gradient[: W.size].reshape(W.shape), gradient[W.size :]
-    compute = fast_weight.gradient_forward if goes_forward else fast_weight.gradient_reverse
-    return compute(net, W, gains, X, Y, starts, G, G_gains), gradient
+    return fast_weight.gradient(net, W, gains, X, Y, starts.copy(), goes_forward)

@@ -1,57 +1,28 @@
 """Real-time recurrent learning, exact and online."""
 
-import math
 from numbers import Real
 
-import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
-
+from skrecurrent import _levenberg_marquardt, _reservoir
 from skrecurrent._base import N_JOBS, BaseRecurrentRegressor, LossGradientMixin
-from skrecurrent._kernels import rtrl
-from skrecurrent._levenberg_marquardt import (
-    Descent,
-    LeastSquares,
-    first_descent,
-    least_squares_size,
-    n_determined,
-    next_descent,
-)
-from skrecurrent._threads import one_blas_thread
+from skrecurrent._compat import Interval, StrOptions
+from skrecurrent._epochs import passes
+from skrecurrent._learners.rtrl import SOLVERS, BankLearner, RowLearner
 
-# What each solver does with the gradient of a row in a pass of ``fit``. Streams follow the same
-# rule, but for the first two, which have the streaming learner.
-_RULES = {
-    "auto": rtrl.DEKF,
-    "lm": rtrl.DEKF,
-    "dekf": rtrl.DEKF,
-    "sgd": rtrl.SGD,
-    "adam": rtrl.ADAM,
-}
-_STREAM_SOLVERS = ("auto", "lm")
+# Solvers whose streams have a learner of their own.
+_BANK_SOLVERS = ("auto", "lm")
 
 # "auto" leaves Levenberg-Marquardt where one iteration takes more operations than this, about a
-# second; its passes of the Kalman filter are then at most so many.
-_MOST_OPERATIONS, _FILTER_PASSES = 10**10, 20
+# second.
+_MOST_OPERATIONS = 10**10
 
-# Levenberg-Marquardt judges its iterations by this part of the rows, the last ones, if early
-# stopping does not hold out any. If it has converged without getting worse on them by more than
-# this factor, so many iterations follow on all rows. If it has got worse, it starts again on all
-# rows, to end after as many iterations as were best: on short noisy series that took 4 % off the
-# error.
-_JUDGED_FRACTION, _STILL_GOOD, _LAST_ITERATIONS = 0.15, 1.01, 3
-
-# Prior variances of the weights for the Kalman filter, output rows and hidden rows. Output rows
-# start at zero and know nothing; hidden rows start as a useful reservoir and should move little.
-_OUTPUT_PRIOR, _HIDDEN_PRIOR = 100.0, 0.03
+# Its passes of the Kalman filter are then at most so many.
+_FILTER_PASSES = 20
 
 # Initial weights from inputs and bias to hidden units are uniform in plus or minus these. With .5
 # and .1 streams were 19 % worse, with input scales that differ from unit to unit 6 % (geometric
 # means of 9 tuning tasks). Levenberg-Marquardt multiplies the input weights, see there.
-_INPUT_SCALE, _BIAS_SCALE = 0.25, 0.2
-
-# From this many units on the matrix products at a block's end are large enough for BLAS to split
-# them over threads.
-_THREADED_UNITS = 48
+_INPUT_SCALE = 0.25
+_BIAS_SCALE = 0.2
 
 
 class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
@@ -235,20 +206,21 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     The gradient is computed by Schmidhuber's blocks [3]_ in O(n^3) operations per row,
     where the plain recursion of [1]_ needs O(n^4); the result is the same to rounding. Memory is
-    O(n^2 q) with q = n + n_features + 1 and does not depend on the number of rows. With one feature
-    and one output, in megabytes:
+    O(n^2 q) with q = n + n_features + 1 and does not depend on the number of rows. In megabytes,
+    with one feature and one output, for streams with three solvers ("lm" streams like "auto") and
+    for a fit to 2000 rows with "lm":
 
     ========  =====  =====  =====  =====  =====  ======
     n_hidden     10     20     50    100    200     400
     ========  =====  =====  =====  =====  =====  ======
     sgd        0.03   0.14    1.8     13    100     692
     dekf       0.05   0.24    3.0     22    169    1220
-    auto       0.08   0.36    4.4     31    239    1757
-    lm         0.48    5.4    172   2569  39700  625000
+    auto       0.06   0.26    3.1     22    170    1226
+    lm, fit     1.3    6.6    172   2550  39600  624000
     ========  =====  =====  =====  =====  =====  ======
 
-    ``fit`` and the first ``partial_fit`` raise ``ValueError`` where this exceeds the machine's
-    memory. ``train_hidden=False`` needs O(n^2) only, in memory and in time per row.
+    Where that exceeds the machine's memory ``fit`` raises ``ValueError``, and so does the first
+    ``partial_fit``. ``train_hidden=False`` needs O(n^2) only, in memory and in time per row.
 
     The learning rule's memory (the unfinished block, covariances) is part of the fitted estimator:
     pickling it in mid-stream changes nothing. ``predict`` continues from `state_` on a copy, so
@@ -299,7 +271,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     _parameter_constraints = {
         **BaseRecurrentRegressor._parameter_constraints,
-        "solver": [StrOptions(set(_RULES))],
+        "solver": [StrOptions({*_BANK_SOLVERS, *SOLVERS})],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "train_hidden": ["boolean"],
@@ -357,218 +329,71 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     # ------------------------------------------------------------------ hooks
 
-    def _initial_weights(self, n_features, n_outputs, random_state):
+    def _new_learner(self, n_features, n_outputs, standardize):
+        network = {
+            "n_hidden": self.n_hidden,
+            "n_features": n_features,
+            "n_outputs": n_outputs,
+            "standardize": standardize,
+            "dt": _reservoir.euler_steps(self.n_hidden, n_outputs, self.dt, self.output_dt),
+            "hidden_first": self.update_order == "hidden-first",
+            "train_hidden": self.train_hidden,
+        }
+        if self.solver in _BANK_SOLVERS:
+            return BankLearner(**network)
+        return RowLearner(
+            solver=self.solver,
+            learning_rate=self.learning_rate_init,
+            momentum=self.momentum,
+            **network,
+        )
+
+    def _draw_weights(self, learner, random_state):
         """A reservoir whose output rows and output feedback are zero."""
-        n = n_outputs + self.n_hidden
-        weights = np.zeros((n, n + n_features + 1))
-        hidden = weights[n_outputs:]
-        recurrent = random_state.normal(size=(self.n_hidden, self.n_hidden))
-        recurrent *= self.spectral_radius / np.abs(np.linalg.eigvals(recurrent)).max()
-        hidden[:, n_outputs:n] = recurrent
-        inputs = random_state.uniform(-_INPUT_SCALE, _INPUT_SCALE, (self.n_hidden, n_features))
-        hidden[:, n:-1] = inputs
-        hidden[:, -1] = random_state.uniform(-_BIAS_SCALE, _BIAS_SCALE, self.n_hidden)
-        return weights
-
-    def _build(self, n_features, n_outputs):
-        n, q = self._weights.shape
-        dt = np.full(n, float(self.dt))
-        if self.output_dt is not None:
-            dt[:n_outputs] = self.output_dt
-        self._net = rtrl.Net(dt, n_outputs, self.update_order == "hidden-first")
-        if self.solver in _STREAM_SOLVERS:
-            rule = rtrl.new_bank(n, q, n_outputs, self.train_hidden)
-            state = np.zeros(rule.copy_share.shape[1] * n)
-        else:
-            rule, state = self._new_optimizer(q, n_outputs), np.zeros(n)
-        self._memory = (
-            rtrl.new_block(n, q, n_outputs, rtrl.block_length(n), self.train_hidden),
-            rule,
-            rtrl.Guard(np.empty((n, q)), np.empty((n, q)), np.empty(3)),
+        weights = learner.weights.copy()
+        _reservoir.draw(
+            weights,
+            learner.n_outputs,
+            random_state,
+            spectral_radius=self.spectral_radius,
+            inputs=_INPUT_SCALE,
+            bias=_BIAS_SCALE,
         )
-        self._weights_replaced()
-        return state
+        learner.assign(weights=weights)
 
-    def _weights_replaced(self):
-        _, rule, guard = self._memory
-        rtrl.trust(guard, self._weights)
-        self._curvature = None
-        if isinstance(rule, rtrl.Bank):
-            rule.begun[0] = False
-
-    def _new_optimizer(self, q, n_outputs):
-        n_rows = len(self._weights) if self.train_hidden else n_outputs
-        used = {name: np.zeros((0, 0)) for name in ("velocity", "second_moment", "prior")}
-        covariance = np.zeros((0, 0, 0))
-        rule = _RULES[self.solver]
-        if rule == rtrl.DEKF:
-            used["prior"] = np.full((n_rows, q), _HIDDEN_PRIOR)
-            used["prior"][:n_outputs] = _OUTPUT_PRIOR
-            covariance = np.zeros(rtrl.covariance_shape(n_rows, q))
-            covariance[:, np.arange(q), np.arange(q)] = used["prior"]
-        else:
-            used["velocity"] = np.zeros((n_rows, q))
-            if rule == rtrl.ADAM:
-                used["second_moment"] = np.zeros((n_rows, q))
-        return rtrl.Optimizer(
-            solver=rule,
-            learning_rate=float(self.learning_rate_init),
-            momentum=float(self.momentum),
-            covariance=covariance,
-            noise=np.ones(n_outputs),
-            steps=np.zeros(1, dtype=np.int64),
-            **used,
-        )
-
-    def _learn(self, X, Y, starts, out, statistics, noise, rule=None):
-        block, stream_rule, guard = self._memory
-        rule = rule or stream_rule
-        learn = rtrl.learn
-        if isinstance(rule, rtrl.Bank):
-            learn = rtrl.stream
-            if not rule.begun[0]:
-                self._begin_stream(rule)
-        learner = self._net, block, rule, guard, self._weights, self._state, statistics, noise
-        is_large = len(self._weights) >= _THREADED_UNITS
-        if is_large and 0 < len(block.J) <= block.position[0] + len(X):  # it ends a block
-            with one_blas_thread:
-                return self._call(learn, learner, X, Y, starts, out)
-        return self._call(learn, learner, X, Y, starts, out)
-
-    def _begin_stream(self, bank):
-        """Filters, and a frozen copy, for the weights and the state as they now are."""
-        rtrl.restart(bank, self._weights)
-        if self._curvature is not None:
-            rtrl.resume(bank, *self._curvature)
-            self._curvature = None
-        copies = self._state.reshape(-1, len(self._weights))
-        copies[:] = copies[0]
-
-    def _optimize(self, X, Y, starts, epochs):
-        """Levenberg-Marquardt, or passes over the rows."""
-        if not self._by_least_squares(len(X)):
-            if self.solver == "auto":
-                epochs.max_iter = min(epochs.max_iter, _FILTER_PASSES)
-                rule = self._new_optimizer(self._weights.shape[1], self.n_outputs_)
-            else:
-                rule = self._memory[1]
-            super()._optimize(X, Y, starts, epochs, rule=rule)
+    def _train(self, epochs):
+        learner = epochs.learner
+        if self._by_least_squares(*epochs.size):
+            _levenberg_marquardt.fit(learner, epochs, self.n_jobs)
             return
-        with one_blas_thread, np.errstate(over="ignore", invalid="ignore"):
-            if self.train_hidden:
-                self._descend(X, Y, starts, epochs)
-                return
-            self._judge_by(slice(len(X)), epochs)
-            if epochs.begin():
-                problem = LeastSquares(self._net, X, Y, starts)
-                self._weights[:] = problem.solve_readout(self._weights)[0]
-                epochs.end()
+        if self.solver == "auto":
+            epochs.stop = epochs.stop._replace(max_iter=min(self.max_iter, _FILTER_PASSES))
+            epochs.learner = RowLearner(solver="dekf", **learner.settings)
+            epochs.learner.inherit(learner)
+        passes(epochs)
 
-    def _by_least_squares(self, n_rows):
+    def _by_least_squares(self, n_features, n_outputs, n_rows):
         """Whether ``fit`` goes by Levenberg-Marquardt, or by the readout's own least squares."""
         if self.solver != "auto":
             return self.solver == "lm"
-        n, q = self._weights.shape
-        n_weights = (n if self.train_hidden else 1) * (q - self._net.n_outputs)
-        operations = (n_rows * self._net.n_outputs + n_weights) * n_weights**2
-        return operations <= _MOST_OPERATIONS
+        n_read = self.n_hidden + n_features + 1
+        n_weights = (n_outputs + self.n_hidden if self.train_hidden else 1) * n_read
+        return (n_rows * n_outputs + n_weights) * n_weights**2 <= _MOST_OPERATIONS
 
-    def _descend(self, X, Y, starts, epochs):
-        """Find out on all but the last rows how far to go, and go there on all rows."""
-        split = len(X)
-        if not epochs.holds_out:
-            split = self._last_rows(starts, _JUDGED_FRACTION)
-            if np.isnan(Y[:split]).all() or np.isnan(Y[split:]).all():
-                split = len(X)
+    def _conclude(self, learner, epochs):
+        if self._by_least_squares(*epochs.size):
+            return _levenberg_marquardt.conclude(learner, epochs, self.n_jobs)
+        return 0
 
-        def problem(n_rows):
-            return LeastSquares(self._net, X[:n_rows], Y[:n_rows], starts[:n_rows], self.n_jobs)
-
-        begin = next_descent if self._weights[: self._net.n_outputs].any() else first_descent
-        start = self._weights.copy()
-        descent = begin(problem(split), start)
-        self._weights[:] = descent.point.weights
-        self._judge_by(slice(split if split < len(X) else 0, len(X)), epochs)
-        best = self._step_down(descent, epochs)
-        if split == len(X) or not epochs.stale:
-            return
-        if epochs.criterion <= _STILL_GOOD * epochs.best_criterion:
-            epochs.restore_best()
-            again = Descent(problem(len(X)), self._weights.copy(), descent.decay, descent.anchor)
-            again.damping, best = descent.damping, _LAST_ITERATIONS
-        elif self.n_iter_ + best <= epochs.max_iter:
-            again = begin(problem(len(X)), start)
-            self._weights[:] = again.point.weights
-        else:
-            return
-        self._judge_by(slice(len(X)), epochs)
-        self._step_down(again, epochs, best)
-
-    @staticmethod
-    def _judge_by(rows, epochs):
-        """Judge iterations by these training rows, or by what early stopping holds out."""
-        if epochs.holds_out:
-            epochs.judge()
-        else:
-            epochs.judge_by(rows)
-
-    def _step_down(self, descent, epochs, n_iterations=np.inf):
-        """Iterations until the epochs say stop; returns after how many of them it was best."""
-        done = best = 0
-        while done < n_iterations and epochs.begin():
-            descent.step()
-            self._weights[:] = descent.point.weights
-            epochs.end()
-            done += 1
-            if epochs.criterion == epochs.best_criterion:
-                best = done
-        return best
-
-    def _findings(self, epochs):
-        """Also where a stream that follows ``fit`` starts from."""
-        X, Y, starts = epochs.training_rows
-        if not self._by_least_squares(len(X)):
-            return super()._findings(epochs)
-        problem = LeastSquares(self._net, X, Y, starts, self.n_jobs)
-        with one_blas_thread:
-            best = epochs.best["_weights"]
-            curvature = problem.curvature(best, only_readout=not self.train_hidden)
-            JJ = curvature.blocks
-            if self.train_hidden:
-                JJ, _ = problem.normal_equations(problem.at(best))
-        determined = n_determined(JJ, curvature.noise) / self.n_outputs_
-        return super()._findings(epochs, determined) | {"_curvature": curvature}
-
-    def _run(self, X, starts, out, state, statistics):
-        n, rule = len(self._weights), self._memory[1]
-        if len(state) > n and rule.begun[0]:
-            network = self._net, self._weights, rule.still, rule.copy_share, statistics
-            self._call(rtrl.run_copies, network, state, X, starts, out)
-        else:
-            network = self._net, self._weights, statistics
-            self._call(rtrl.run, network, state[:n], X, starts, out)
-
-    def _loss_gradient(self, X, Y, starts):
-        gradient = np.empty_like(self._weights)
-        return rtrl.loss_gradient(self._net, self._weights, X, Y, starts, gradient), gradient
-
-    def _forget(self):
-        rtrl.forget(self._memory[0])
-
-    def _memory_needed(self, n_features, n_outputs):
-        n = n_outputs + self.n_hidden
-        q = n + n_features + 1
-        K = rtrl.block_length(n)
-        numbers = 6 * n * q  # weights, the best and the last good of them, scratch
-        if self.train_hidden:
-            numbers += n * q * n + K * n * n + K * (2 * q + n_outputs * n)
-        if self.solver in _STREAM_SOLVERS:
-            filters = (1 + self.train_hidden) * n_outputs * rtrl.N_FILTERS
-            rows = filters + self.train_hidden * self.n_hidden
-            numbers += math.prod(rtrl.covariance_shape(rows, q))
-        if self.solver in ("dekf", "auto"):
-            rows = n if self.train_hidden else n_outputs
-            numbers += math.prod(rtrl.covariance_shape(rows, q))
-        if self.solver == "lm" and self.train_hidden:
-            numbers += least_squares_size(n, q, n_outputs)
-        return 8 * numbers
+    def _nbytes(self, n_features, n_outputs, n_rows):
+        size = self.n_hidden, n_features, n_outputs
+        if self.solver not in _BANK_SOLVERS:
+            return RowLearner.nbytes(*size, self.solver, self.train_hidden)
+        if n_rows is None:
+            return BankLearner.nbytes(*size, self.train_hidden)
+        if self._by_least_squares(*size[1:], n_rows):
+            n = n_outputs + self.n_hidden
+            return _levenberg_marquardt.nbytes(
+                n, n + n_features + 1, n_outputs, n_rows, self.train_hidden
+            )
+        return RowLearner.nbytes(*size, "dekf", self.train_hidden)

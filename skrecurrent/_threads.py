@@ -1,16 +1,19 @@
-"""Who may run beside whom: one learner per estimator, one thread in BLAS."""
+"""Who may run beside whom: one call changes an estimator, locks outlive a fork, BLAS is alone.
+
+Locks are taken in one order everywhere, which is why they cannot wait for each other: first those
+of learners, never two of them at once, then that of BLAS. Only a fork takes all of them.
+"""
 
 import functools
 import os
 import threading
+import weakref
 
 from threadpoolctl import ThreadpoolController  # comes with scikit-learn
 
 # The estimators that are learning at this moment, by identity: not an attribute of theirs, which
 # copies and pickles made meanwhile would keep.
 _LEARNING = {}
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_LEARNING.clear)  # the thread that learned is not there
 
 
 def one_at_a_time(method):
@@ -34,6 +37,20 @@ def one_at_a_time(method):
     return alone
 
 
+def new_lock():
+    """A lock that is taken before every fork, so that the child finds what it guards whole.
+
+    The thread that holds it may take it again: a signal handler that saves the estimator runs in
+    whatever the main thread was doing.
+    """
+    lock = threading.RLock()
+    _LOCKS.add(weakref.ref(lock, _LOCKS.discard))
+    return lock
+
+
+_LOCKS = set()
+
+
 class _OneBlasThread:
     """Matrix products in one thread: with more, the last bits depend on how many.
 
@@ -42,21 +59,79 @@ class _OneBlasThread:
     """
 
     def __init__(self):
-        self._lock, self._users, self._controller = threading.Lock(), 0, None
+        self.lock = threading.RLock()
+        self._libraries = None  # finding them is slow
+        self._limits = None  # the libraries' own, while there is a limit
+        self._users = {}  # how often each thread is inside
 
     def __enter__(self):
-        with self._lock:
-            if self._controller is None:  # finding the libraries is slow
-                self._controller = ThreadpoolController()
-            if self._users == 0:
-                self._limit = self._controller.limit(limits=1, user_api="blas")
-            self._users += 1
+        with self.lock:
+            if self._libraries is None:
+                blas = ThreadpoolController().select(user_api="blas")
+                self._libraries = blas.lib_controllers
+            if self._limits is None:
+                self._limits = [library.get_num_threads() for library in self._libraries]
+                self._set([1] * len(self._libraries))
+            me = threading.get_ident()
+            self._users[me] = self._users.get(me, 0) + 1
 
     def __exit__(self, *_):
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._limit.restore_original_limits()
+        with self.lock:
+            me = threading.get_ident()
+            self._users[me] -= 1
+            if not self._users[me]:
+                del self._users[me]
+            self._lift_if_unused()
+
+    def _lift_if_unused(self):
+        if not self._users and self._limits is not None:
+            self._set(self._limits)
+            self._limits = None
+
+    def _set(self, limits):
+        for library, limit in zip(self._libraries, limits, strict=True):
+            library.set_num_threads(limit)
+
+    def forget_other_threads(self):
+        """In the child of a fork, where only the thread that forked goes on."""
+        me = threading.get_ident()
+        self._users = {thread: n for thread, n in self._users.items() if thread == me}
+        self._lift_if_unused()
 
 
 one_blas_thread = _OneBlasThread()
+
+
+class _Fork:
+    """All locks are held while the process forks: no thread is inside what they guard."""
+
+    def __init__(self):
+        self._lock = threading.RLock()  # of two threads that fork, one waits here
+        self._held = []
+
+    def before(self):
+        self._lock.acquire()
+        learners = [lock for reference in list(_LOCKS) if (lock := reference()) is not None]
+        self._held = [*learners, one_blas_thread.lock]
+        for lock in self._held:
+            lock.acquire()
+
+    def after_in_parent(self):
+        for lock in reversed(self._held):
+            lock.release()
+        self._held = []
+        self._lock.release()
+
+    def after_in_child(self):
+        _LEARNING.clear()  # the thread that learned is not there
+        one_blas_thread.forget_other_threads()
+        self.after_in_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    _fork = _Fork()
+    os.register_at_fork(
+        before=_fork.before,
+        after_in_parent=_fork.after_in_parent,
+        after_in_child=_fork.after_in_child,
+    )

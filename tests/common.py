@@ -5,9 +5,12 @@ import copy
 import numba
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
 
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
+from skrecurrent._fitted import fitted_record
 from skrecurrent._kernels import fast_weight
+from skrecurrent._learners.base import Learner
 
 # With NUMBA_DISABLE_JIT=1 kernels are plain Python, which shows coverage the way and mutation
 # testing each of their lines, but takes some hundred times as long: tests then are smaller.
@@ -115,10 +118,17 @@ def make_rows(n_rows=120, n_features=2, n_outputs=1, missing=0.0, seed=0):
     return X, Y[:, 0] if n_outputs == 1 else Y
 
 
+def learner_of(estimator):
+    """What a fitted estimator has learned, for tests of what users cannot see."""
+    return fitted_record(estimator).learner
+
+
 def assert_same(a, b):
     """Bitwise the same learned network and state, and the same errors on the way."""
-    for name in (*a._learned, "_state", "_noise"):
-        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+    mine, theirs = learner_of(a), learner_of(b)
+    for name in (*mine.learned, "state"):
+        np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
+    np.testing.assert_array_equal(mine.progress.error_variance, theirs.progress.error_variance)
     assert a.t_ == b.t_
 
 
@@ -133,7 +143,9 @@ def assert_unchanged(before, estimator):
 
 
 def plain(value):
-    """Named tuples as dicts, so that assert_equal compares arrays inside them."""
+    """Records and learners as dicts and lists, so that assert_equal compares arrays in them."""
+    if isinstance(value, Learner | BaseEstimator):
+        return plain(value.__getstate__())
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):

@@ -5,7 +5,11 @@ import sys
 import numpy as np
 import pytest
 
+from skrecurrent._kernels import _bundle
 from tests.common import PLAIN_PYTHON
+
+# Kernels refuse arguments that they were not bound for; switched on before any is bound.
+_bundle.CHECKED = True
 
 LOCAL = ("127.0.0.1", "0.0.0.0", "::1", "localhost", "")
 

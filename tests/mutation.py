@@ -43,12 +43,16 @@ COMPILED = KERNELS + "_compile.py"
 
 CONTRACT = ["tests/test_sequences.py", "tests/test_fit.py", "tests/test_divergence.py"]
 TESTS = {
-    KERNELS + "rtrl.py": [
-        "tests/test_rtrl_kernel.py",
-        "tests/test_rtrl_stream.py",
-        *CONTRACT,
-        "-k rtrl or sgd or dekf or adam or echo or explo",
-    ],
+    **{
+        KERNELS + name: [
+            "tests/test_rtrl_kernel.py",
+            "tests/test_rtrl_stream.py",
+            *CONTRACT,
+            "-k rtrl or sgd or dekf or adam or echo or explo",
+        ]
+        for name in ("network.py", "gradient.py", "covariance.py", "bank.py", "rtrl.py")
+    },
+    KERNELS + "guard.py": ["tests/test_guard.py", *CONTRACT, "-k guard or explo"],
     KERNELS + "aprl.py": ["tests/test_aprl_kernel.py", *CONTRACT, "-k aprl"],
     KERNELS + "fast_weight.py": [
         "tests/test_fast_weight_kernel.py",

@@ -12,7 +12,7 @@ from skrecurrent.datasets import (
     make_associative_recall,
     make_switching_regression,
 )
-from tests.common import assert_same, make_rows, needs_compiled_code, sized
+from tests.common import assert_same, learner_of, make_rows, needs_compiled_code, sized
 
 CONSTANT = {"g": "zero", "h": "zero"}
 
@@ -100,7 +100,7 @@ def test_the_papers_form_lives_in_the_unit_interval():
     X, y = make_rows(200)
     X[7], y[9] = 1e6, -1e6
     model = FastWeightRegressor(3, form="paper", random_state=0).fit(X, y)
-    rows, targets = model._to_network_units(X, y[:, None])
+    rows, targets = learner_of(model).to_network_units(X, y[:, None])
     assert rows.min() >= 0
     assert rows.max() == 1
     assert_allclose(targets.mean(), 0.5)
@@ -132,17 +132,17 @@ def test_columns_of_0_and_1_stay_as_they_are():
     X[:, 0] = X[:, 0] > 1
     for form in ("default", "paper"):
         model = FastWeightRegressor(3, form=form, max_iter=1, random_state=0)
-        rows, _ = model.fit(X, y)._to_network_units(X, y[:, None])
+        rows, _ = learner_of(model.fit(X, y)).to_network_units(X, y[:, None])
         assert_array_equal(rows[:, 0], X[:, 0])
         assert abs(rows[:, 1] - X[:, 1]).max() > 0.01
 
 
 def test_a_column_of_a_stream_is_standardised_from_the_first_other_value_on():
     model = FastWeightRegressor(3, random_state=0).partial_fit([[0.0], [1.0], [1.0]], [0.0, 1, 2])
-    rows, _ = model._to_network_units(np.array([[0.0], [1.0]]), np.zeros((2, 1)))
+    rows, _ = learner_of(model).to_network_units(np.array([[0.0], [1.0]]), np.zeros((2, 1)))
     assert_array_equal(rows, [[0], [1]])
     model.partial_fit([[4.0]], [0.0])
-    rows, _ = model._to_network_units(np.array([[0.0], [1.5]]), np.zeros((2, 1)))
+    rows, _ = learner_of(model).to_network_units(np.array([[0.0], [1.5]]), np.zeros((2, 1)))
     assert_allclose(rows, [[-1.0], [0.0]])
 
 
@@ -216,12 +216,12 @@ def test_adam_takes_shortened_gradients_at_one_rate():
     fitted = FastWeightRegressor(3, standardize=False, max_iter=1, washout=0, random_state=0)
     fitted.fit(X, y, sequence_id=ids)
     model = at_start()
-    W, gains, starts = model.weights_, model.gains_, np.zeros(15, np.bool_)
+    W, gains, starts = model.weights_.copy(), model.gains_.copy(), np.zeros(15, np.bool_)
     first = second = 0.0
     for sequence in range(4):
         rows = ids == sequence
-        network = model._net, W, gains
-        _, gradient = _fast_weight._block_gradient(*network, X[rows], y[rows, None], starts, False)
+        network = learner_of(model).net, W, gains
+        _, gradient = kernel.gradient(*network, X[rows], y[rows, None], starts, False)
         length = np.linalg.norm(gradient) / np.sum(~np.isnan(y[rows]))
         assert (length > 1) == (sequence == 1)
         gradient /= max(length, 1)
@@ -302,7 +302,8 @@ def test_memory_mapped_blocks_are_read_only_and_serve(tmp_path):
     X, y, ids = recall(8, seed=0)
     model = FastWeightRegressor(3, max_iter=1, random_state=0).fit(X, y, sequence_id=ids)
     starts = np.arange(len(X)) % 8 == 0
-    arrays = [model._net, model._weights, model.gains_, X, y[:, None], starts]
+    learner = learner_of(model)
+    arrays = [learner.net, learner.weights, learner.gains, X, y[:, None], starts]
     expected = _fast_weight._gradient_by_job(*arrays, False)
     for array in arrays[1:]:
         array.flags.writeable = False

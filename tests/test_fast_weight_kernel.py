@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skrecurrent._kernels import elementwise, fast_weight, rtrl, scaling
+from skrecurrent._kernels import elementwise, fast_weight, network, scaling
 from skrecurrent._kernels._bundle import bundle
+from skrecurrent._kernels.guard import new_guard
 from tests.common import make_rows, needs_compiled_code, sized
 from tests.reference import fast_weight as reference
 
@@ -93,8 +94,8 @@ def predictions(problem):
     """Of the frozen network; moves the problem's state."""
     net, W, gains, state, X, Y, starts = problem
     out = np.empty_like(Y)
-    network = bundle((net, W, gains, *scaling.AS_GIVEN))
-    fast_weight.run(network, state, X, starts, out)
+    frozen = bundle(fast_weight.FrozenFastWeights(net, W, gains, scaling.AS_GIVEN))
+    fast_weight.run(frozen, state, X, starts, out)
     return out
 
 
@@ -201,8 +202,8 @@ def test_without_fast_changes_it_is_the_conventional_network():
     problem = make_problem(Case(5, 2, 2, g=0, h=0))
     net, W, gains, _, X, Y, starts = problem
     expected = np.empty_like(W)
-    conventional = rtrl.Net(np.ones(len(W)), net.n_outputs, False)
-    expected_loss = rtrl.loss_gradient(conventional, W, X, Y, starts, expected)
+    conventional = network.Net(np.ones(len(W)), net.n_outputs, False)
+    expected_loss = network.loss_gradient(conventional, W, X, Y, starts, expected)
     loss, G, G_gains = loss_gradient(fast_weight.gradient_reverse, problem)
     assert_same_gradient((loss, G), (expected_loss, expected))
     assert not G_gains.any()
@@ -306,15 +307,16 @@ def make_learner(
             clip=clip,
             update_interval=update_interval,
         ),
-        fast_weight.new_guard(problem.W, problem.gains),
+        new_guard(problem.W, problem.gains, 1.0, n),
     )
 
 
 def learn(problem, learner, rows=slice(None)):
     net, W, gains, state, X, Y, starts = problem
     out = np.empty_like(Y[rows])
-    parts = bundle((net, *learner, W, gains, state, *scaling.AS_GIVEN, scaling.NO_NOISE))
-    explosions, _ = fast_weight.learn(parts, X[rows], Y[rows], starts[rows], out)
+    units = scaling.AS_GIVEN, scaling.untracked()
+    learning = bundle(fast_weight.FastLearning(net, *learner, W, gains, state, *units))
+    explosions, _ = fast_weight.learn(learning, X[rows], Y[rows], starts[rows], out)
     return explosions
 
 

@@ -1,6 +1,7 @@
 """Training by epochs: which weights are kept, when it stops, and what cannot go wrong."""
 
 import inspect
+import itertools
 import os
 import pickle
 import signal
@@ -17,10 +18,22 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import r2_score
 from threadpoolctl import threadpool_info
 
-from skrecurrent import RTRLRegressor, _base
+from skrecurrent import RTRLRegressor
 from skrecurrent._epochs import Epochs
+from skrecurrent._learners import base
+from skrecurrent._learners.rtrl import BankLearner
+from skrecurrent._levenberg_marquardt import LeastSquares
 from skrecurrent.datasets import make_mackey_glass, make_narma, make_roessler
-from tests.common import ESTIMATORS, assert_same, make_rows, needs_compiled_code, sized
+from tests.common import (
+    ESTIMATORS,
+    assert_same,
+    assert_unchanged,
+    learner_of,
+    make_rows,
+    needs_compiled_code,
+    observable,
+    sized,
+)
 
 
 @pytest.fixture(params=ESTIMATORS, name="estimator")
@@ -31,7 +44,9 @@ def estimator_fixture(request):
 def half_mean_square(estimator, X, y, **kwargs):
     """The training loss as documented, in the units in which the network works."""
     predictions = estimator.reset_state().predict(X, **kwargs)
-    scale = np.nanstd(y, axis=0) / estimator._target_unit if estimator.standardize else 1.0
+    scale = (
+        np.nanstd(y, axis=0) / learner_of(estimator).target_unit if estimator.standardize else 1.0
+    )
     return np.nanmean(((predictions - y) / scale) ** 2) / 2
 
 
@@ -196,7 +211,7 @@ def test_epochs_do_not_depend_on_how_they_are_cut_for_ctrl_c(estimator, monkeypa
     def sevens(*tables):
         return [[table[k : k + 7] for table in tables] for k in range(0, len(tables[0]), 7)]
 
-    monkeypatch.setattr(_base, "_pieces", sevens)
+    monkeypatch.setattr(base, "pieces", sevens)
     assert_same(estimator.fit(X, y), whole)
 
 
@@ -261,10 +276,13 @@ def test_advance_learns_nothing_and_so_cannot_explode():
     """Rows without targets change the state only, whatever their inputs."""
     X, y = make_rows(100)
     estimator = RTRLRegressor(5, solver="dekf", dt=0.5, random_state=0).fit(X, y)
-    weights, covariances = estimator.weights_.copy(), estimator._memory[1].covariance.copy()
+    weights, covariances = (
+        estimator.weights_.copy(),
+        learner_of(estimator).optimizer.covariance.copy(),
+    )
     estimator.advance(glitch(X))
     assert_array_equal(estimator.weights_, weights)
-    assert_array_equal(estimator._memory[1].covariance, covariances)
+    assert_array_equal(learner_of(estimator).optimizer.covariance, covariances)
 
 
 @pytest.mark.parametrize("how", ["assigned", "fitted"])
@@ -349,21 +367,60 @@ class InterruptInEpoch:
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_ctrl_c_before_the_first_epoch_leaves_a_fitted_net(monkeypatch):
+def interrupt_once(monkeypatch, owner, name, after=0):
+    """Let Ctrl-C come in the next call of a function, or so many calls later."""
+    function, calls = getattr(owner, name), itertools.count()
+
+    def interrupted(*args, **kwargs):
+        if next(calls) == after:
+            raise KeyboardInterrupt
+        return function(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, interrupted)
+
+
+@pytest.mark.parametrize("fitted", [False, True])
+def test_ctrl_c_before_the_first_epoch_leaves_the_estimator_as_it_was(
+    estimator, fitted, monkeypatch
+):
     X, y = make_rows(60)
-    judge = Epochs.judge
-    interrupts = iter([KeyboardInterrupt])
+    if fitted:
+        estimator.fit(X, y)
+    before = observable(estimator)
+    interrupt_once(monkeypatch, Epochs, "judge")
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(X, 2 * y)
+    assert_unchanged(before, estimator)
 
-    def interrupted(self):
-        for interrupt in interrupts:
-            raise interrupt
-        return judge(self)
 
-    monkeypatch.setattr(Epochs, "judge", interrupted)
+@pytest.mark.parametrize(
+    ("owner", "name", "after"),
+    [(Epochs, "judge", 2), (Epochs, "end", 0), (Epochs, "error_variance", 0)],
+    ids=["judging", "ending", "concluding"],
+)
+def test_ctrl_c_ends_training_with_the_best_weights(estimator, owner, name, after, monkeypatch):
+    X, y = make_rows(150)
+    interrupt_once(monkeypatch, owner, name, after)
     with pytest.warns(UserWarning, match="interrupted"):
-        estimator = RTRLRegressor(4, random_state=0).fit(X, y)
-    assert estimator.n_iter_ == len(estimator.loss_curve_) == 0
-    assert np.isfinite(estimator.predict(X, return_std=True)).all()
+        estimator.fit(X, y)
+    monkeypatch.undo()
+    assert estimator.n_iter_ == len(estimator.loss_curve_)
+    assert_allclose(half_mean_square(estimator, X, y), estimator.best_loss_, rtol=1e-9)
+    deviations = estimator.predict(X, return_std=True)[1]
+    assert np.isfinite(deviations).all()
+    assert (deviations > 0).all()
+    assert np.isfinite(estimator.partial_fit(X, y).predict(X)).all()
+
+
+def test_ctrl_c_while_the_curvature_is_computed_changes_nothing_but_a_warning(monkeypatch):
+    X, y = make_rows(150)
+    estimator = RTRLRegressor(4, solver="lm", max_iter=3, random_state=0)
+    whole = clone(estimator).fit(X, y)
+    interrupt_once(monkeypatch, LeastSquares, "curvature")
+    with pytest.warns(UserWarning, match="interrupted"):
+        estimator.fit(X, y)
+    assert_same(estimator, whole)
+    assert_same(estimator.partial_fit(X, y), whole.partial_fit(X, y))
 
 
 def test_ctrl_c_in_a_stream_keeps_count_of_what_was_learned(monkeypatch):
@@ -371,15 +428,7 @@ def test_ctrl_c_in_a_stream_keeps_count_of_what_was_learned(monkeypatch):
     ids = np.repeat(["a", "b"], [70, 50])
     estimator = RTRLRegressor(4, random_state=0)
     estimator.partial_fit(X[:4], y[:4], sequence_id=ids[:4])
-    learn = RTRLRegressor._learn_piece
-    pieces = iter([learn])
-
-    def interrupted(self, *args):
-        for piece in pieces:
-            return piece(self, *args)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(RTRLRegressor, "_learn_piece", interrupted)
+    interrupt_once(monkeypatch, BankLearner, "_learn_piece", after=1)
     with pytest.raises(KeyboardInterrupt):
         estimator.partial_fit(X[4:], y[4:], sequence_id=ids[4:])
     monkeypatch.undo()
@@ -426,13 +475,17 @@ def test_memory_does_not_grow_with_the_stream(estimator):
     assert abs(len(pickle.dumps(estimator)) - size) < 100
 
 
-@pytest.mark.parametrize("solver", ["sgd", "dekf", "auto", "lm"])
-def test_the_documented_memory_is_what_is_needed(solver):
+@pytest.mark.parametrize(
+    ("name", "solver", "n_rows"),
+    [("sgd", "sgd", None), ("dekf", "dekf", None), ("auto", "auto", None), ("lm, fit", "lm", 2000)],
+)
+def test_the_documented_memory_is_what_is_needed(name, solver, n_rows):
     lines = inspect.getdoc(RTRLRegressor).splitlines()
     [sizes] = [line for line in lines if line.startswith("n_hidden  ")]
-    [row] = [line for line in lines if line.startswith(f"{solver}  ")]
-    for n_hidden, megabytes in zip(sizes.split()[1:], row.split()[1:]):
-        needed = RTRLRegressor(int(n_hidden), solver=solver)._memory_needed(1, 1)
+    [row] = [line for line in lines if line.startswith(f"{name} ")]
+    for n_hidden, megabytes in zip(sizes.split()[1:], row.removeprefix(name).split(), strict=True):
+        estimator = RTRLRegressor(int(n_hidden), solver=solver)
+        needed = estimator._nbytes(1, 1, n_rows)
         assert float(megabytes) == pytest.approx(needed / 1e6, rel=0.1)
 
 
@@ -441,12 +494,12 @@ def test_the_documented_memory_is_what_is_needed(solver):
 def test_memory_needed_is_the_peak_of_what_is_allocated(solver):
     X, y = make_rows(30)
     estimator = RTRLRegressor(60, solver=solver, max_iter=1, random_state=0).fit(X, y)
-    del estimator._memory
+    del estimator._fitted
     tracemalloc.start()
     estimator.fit(X, y)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert 0.8 < peak / estimator._memory_needed(2, 1) < 1.15
+    assert 0.8 < peak / estimator._nbytes(2, 1, 30) < 1.15
 
 
 def test_threads_that_learn_at_once_leave_blas_as_they_found_it():

@@ -12,6 +12,8 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
 from skrecurrent import APRLRegressor, RTRLRegressor
+from skrecurrent._learners.base import watched
+from skrecurrent._learners.rtrl import RowLearner
 from skrecurrent.inspection import WeightDynamicsDisplay, weight_dynamics
 from tests.common import ESTIMATORS, assert_unchanged, make_rows, observable
 from tests.reference import aprl as reference
@@ -23,10 +25,11 @@ import matplotlib.pyplot as plt
 class RTRLWithFeedback(RTRLRegressor):
     """Starts, as Atiya-Parlos learning does, with weights from outputs to hidden units."""
 
-    def _initial_weights(self, n_features, n_outputs, random_state):
-        weights = super()._initial_weights(n_features, n_outputs, random_state)
+    def _draw_weights(self, learner, random_state):
+        super()._draw_weights(learner, random_state)
+        weights, n_outputs = learner.weights.copy(), learner.n_outputs
         weights[n_outputs:, :n_outputs] = random_state.normal(size=(self.n_hidden, n_outputs))
-        return weights
+        learner.assign(weights=weights)
 
 
 @pytest.fixture(params=ESTIMATORS, name="estimator")
@@ -132,7 +135,12 @@ def test_one_change_per_epoch_is_divided_by_the_rows_and_starts_from_the_best_we
 
         def on_fit_task_end(self, estimator, context):
             if context.task_name == "epoch":
-                self.weights.append(estimator.weights_.copy())
+                self.weights.append(self.learner.weights.copy())
+
+        def begin(self, learner):
+            self.learner = learner
+
+        see = begin
 
     X, y = make_rows(60)
     estimator = APRLRegressor(
@@ -146,7 +154,9 @@ def test_one_change_per_epoch_is_divided_by_the_rows_and_starts_from_the_best_we
     )
     dynamics = weight_dynamics(estimator, X, y)
     before, best = untrained(estimator, X, y).weights_, np.inf
-    estimator.set_callbacks(Ends()).fit(X, y)
+    ends = Ends()
+    with watched(ends):
+        estimator.set_callbacks(ends).fit(X, y)
     assert np.any(np.diff(estimator.loss_curve_) > 0)  # so that training went back at least once
     for epoch, weights in enumerate(Ends.weights):
         rates = np.abs(weights - before)[:, :5] / 60
@@ -278,7 +288,7 @@ def test_an_interrupt_in_the_first_epoch_leaves_an_empty_record(monkeypatch):
     def interrupted(self, *rows, **how):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(RTRLRegressor, "_learn", interrupted)
+    monkeypatch.setattr(RowLearner, "practise", interrupted)
     X, y = make_rows()
     with pytest.warns(UserWarning, match="interrupted"):
         dynamics = weight_dynamics(RTRLRegressor(4, solver="dekf"), X, y)

@@ -9,18 +9,18 @@ from sklearn.base import clone
 from sklearn.linear_model import BayesianRidge
 from threadpoolctl import threadpool_limits
 
-from skrecurrent import RTRLRegressor, _rtrl
-from skrecurrent._kernels import jacobian, rtrl
+from skrecurrent import RTRLRegressor, _levenberg_marquardt, _rtrl
+from skrecurrent._kernels import jacobian, network
 from skrecurrent._levenberg_marquardt import (
     Descent,
     LeastSquares,
+    Sums,
     bayesian_ridge,
     first_descent,
-    least_squares_size,
     n_determined,
 )
 from skrecurrent.datasets import make_mackey_glass
-from tests.common import assert_same, make_rows, needs_compiled_code, sized
+from tests.common import assert_same, learner_of, make_rows, needs_compiled_code, sized
 from tests.reference import rtrl as reference
 
 CASES = [
@@ -40,7 +40,7 @@ def random_problem(case, n_rows=70):
     rng = np.random.default_rng(seed)
     X, Y = make_rows(n_rows, n_features, n_outputs, missing=0.3, seed=seed)
     n, q = n_outputs + n_hidden, n_outputs + n_hidden + n_features + 1
-    net = rtrl.Net(rng.choice([1.0, 0.4], n), n_outputs, hidden_first)
+    net = network.Net(rng.choice([1.0, 0.4], n), n_outputs, hidden_first)
     starts = np.zeros(n_rows, np.bool_)
     starts[[0, 20, 21, 55]] = True
     weights = rng.normal(size=(n, q)) / np.sqrt(q)
@@ -127,8 +127,9 @@ def test_gradient_is_that_of_back_propagation(update_order, monkeypatch):
     estimator.fit(X, Y, sequence_id=ids)
     loss, gradient = estimator.loss_gradient(X, Y, sequence_id=ids)
     starts = np.r_[True, ids[1:] != ids[:-1]]
-    problem = LeastSquares(estimator._net, *estimator._to_network_units(X, Y), starts)
-    point = problem.at(estimator.weights_)
+    learner = learner_of(estimator)
+    problem = LeastSquares(learner.net, *learner.to_network_units(X, Y), starts)
+    point = problem.at(learner.weights)
     assert point.loss == pytest.approx(loss, rel=1e-12)
     _, Je = problem.normal_equations(point)
     assert_allclose(Je, gradient[:, 2:].ravel(), rtol=0, atol=1e-10)
@@ -170,7 +171,7 @@ def test_sequences_are_worked_off_as_if_each_stood_alone():
 def test_most_probable_ridge_is_that_of_scikit_learn(rng):
     A = rng.normal(size=(80, 6))
     y = A @ rng.normal(size=6) + 0.5 * rng.normal(size=80)
-    weights, decay, noise = bayesian_ridge(A, y, len(y))
+    weights, decay, noise = bayesian_ridge(Sums().add(A, y), len(y))
     flat = {"alpha_1": 0, "alpha_2": 0, "lambda_1": 0, "lambda_2": 0}
     peer = BayesianRidge(fit_intercept=False, max_iter=1000, tol=1e-10, **flat).fit(A, y)
     assert_allclose(weights, peer.coef_, rtol=0.01)
@@ -180,7 +181,7 @@ def test_most_probable_ridge_is_that_of_scikit_learn(rng):
 
 @pytest.mark.parametrize("y", [np.zeros(5), np.ones(5), np.zeros(0)])
 def test_ridge_of_hardly_any_rows_is_finite(y, rng):
-    weights, decay, noise = bayesian_ridge(rng.normal(size=(len(y), 7)), y, len(y))
+    weights, decay, noise = bayesian_ridge(Sums().add(rng.normal(size=(len(y), 7)), y), len(y))
     assert np.isfinite(weights).all()
     assert decay > 0.0
     assert np.isfinite(noise)
@@ -209,7 +210,8 @@ def test_readout_of_an_echo_state_network_is_solved_at_once(solver):
     assert estimator.n_iter_ == 1
     assert_array_equal(estimator.weights_[1:], hidden)
     assert estimator.weights_[0, 0] == 0.0
-    net = reference.PlainRTRL(estimator.weights_, 1, estimator._net.dt, True, only_readout=True)
+    dt = learner_of(estimator).net.dt
+    net = reference.PlainRTRL(estimator.weights_, 1, dt, True, only_readout=True)
     features = []
     for u in X:
         net.step(u)
@@ -217,7 +219,7 @@ def test_readout_of_an_echo_state_network_is_solved_at_once(solver):
     known = np.isfinite(y)
     scale = np.where(np.arange(300) < 30, 0.01, 1.0)[known]
     A, target = np.array(features)[known] * scale[:, None], y[known] * scale
-    expected, *_ = bayesian_ridge(A, target, (scale == 1.0).sum())
+    expected, *_ = bayesian_ridge(Sums().add(A, target), (scale == 1.0).sum())
     assert_allclose(estimator.weights_[0, 1:], expected, rtol=1e-6, atol=1e-9)
 
 
@@ -249,7 +251,8 @@ def test_steps_of_a_linear_problem_reach_its_solution():
     descent = Descent(problem, weights, decay, anchor)
     descent.damping = 1e-9
     descent.step()
-    features = problem.features(problem.at(weights)) * problem.scales
+    [(_, features, _)] = problem.feature_blocks(weights)
+    features = features * problem.scales
     target = np.where(problem.scales > 0, problem.Y, 0.0) * problem.scales
     expected = np.linalg.lstsq(features, target[:, 0])[0]
     assert_allclose(descent.point.weights[0, 1:], expected, rtol=1e-5, atol=1e-8)
@@ -262,12 +265,10 @@ def test_output_feedback_stays_zero():
 
 
 def test_memory_is_counted():
-    either, least_squares = (
-        RTRLRegressor(30, solver=solver)._memory_needed(2, 1) for solver in ("auto", "lm")
-    )
-    filters = 8 * 31 * 35 * 40  # of the passes that "auto" makes where networks are larger
-    assert least_squares - (either - filters) == 8 * least_squares_size(31, 34, 1)
-    assert least_squares_size(31, 34, 1) == 3 * (31 * 33) ** 2
+    of_fit = RTRLRegressor(30, solver="lm")._nbytes(2, 1, 1000)
+    assert of_fit == 8 * (3 * (31 * 33) ** 2 + 4 * 1000 * 34)
+    of_readout = RTRLRegressor(100, solver="lm", train_hidden=False)._nbytes(1, 1, 400_000)
+    assert of_readout < 100e6
 
 
 # The fit
@@ -301,8 +302,8 @@ def test_a_fit_that_has_converged_ends_with_iterations_on_all_rows():
     fits = {}
     for n_last in (0, 3):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_rtrl, "_LAST_ITERATIONS", n_last)
-            patch.setattr(_rtrl, "_STILL_GOOD", np.inf)
+            patch.setattr(_levenberg_marquardt, "_LAST_ITERATIONS", n_last)
+            patch.setattr(_levenberg_marquardt, "_STILL_GOOD", np.inf)
             fits[n_last] = RTRLRegressor(3, solver="lm", max_iter=150, random_state=0).fit(X, y)
     assert fits[3].n_iter_ == fits[0].n_iter_ + 3
     assert fits[3].best_loss_ < fits[0].best_loss_
@@ -345,15 +346,14 @@ def test_noise_is_not_learned_by_heart(rng):
 def test_fit_leaves_curvature_and_noise_for_a_stream_that_follows():
     X, y = make_rows(200)
     estimator = RTRLRegressor(4, solver="lm", max_iter=8, random_state=0).fit(X, y)
-    blocks, noise = estimator._curvature
+    blocks, squares = learner_of(estimator).curvature
     assert blocks.shape == (5, 8, 8)
     assert_array_equal(blocks, blocks.transpose(0, 2, 1))
     predictions = (estimator.reset_state().predict(X) - y) / np.std(y)
-    assert noise[0] == pytest.approx(np.mean(predictions[20:] ** 2), rel=1e-9)
+    assert squares[0] == pytest.approx(np.mean(predictions[20:] ** 2), rel=1e-9)
     readout = RTRLRegressor(9, train_hidden=False, random_state=0).fit(X, y)
-    assert readout._curvature.blocks.shape == (1, 13, 13)
-    assert RTRLRegressor(4, solver="dekf", max_iter=1).fit(X, y)._curvature is None
-    assert RTRLRegressor(4).partial_fit(X, y)._curvature is None
+    assert learner_of(readout).curvature.blocks.shape == (1, 13, 13)
+    assert learner_of(RTRLRegressor(4).partial_fit(X, y)).curvature is None
 
 
 def test_a_second_fit_with_warm_start_goes_on_from_the_weights():

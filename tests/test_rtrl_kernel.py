@@ -6,8 +6,8 @@ from numpy.testing import assert_allclose
 from threadpoolctl import threadpool_limits
 
 from skrecurrent import RTRLRegressor
-from skrecurrent._kernels import rtrl
-from tests.common import make_rows, needs_compiled_code, sized
+from skrecurrent._kernels import bank, gradient, rtrl
+from tests.common import learner_of, make_rows, needs_compiled_code, sized
 from tests.reference import rtrl as reference
 
 CASES = [
@@ -56,13 +56,13 @@ def full(covariances):
 
 
 def awake(rule):
-    """All ``full`` covariances of a learning rule, with the process noise of the next update."""
-    covariances, drift = rule.covariance, rtrl._PROCESS_NOISE
-    if isinstance(rule, rtrl.Bank):
+    """All ``full`` covariances of a learning rule, with the drift of the next update."""
+    covariances, drift = rule.covariance, rtrl._DRIFT
+    if isinstance(rule, bank.Bank):
         covariances = np.concatenate([rule.covariance, rule.hidden])
-        of_filters = np.resize(rtrl._FILTERS[:, rtrl._DRIFT], len(rule.noise))
-        of_hidden = np.full(len(rule.hidden), rtrl._HIDDEN_DRIFT)
-        drift = np.r_[of_filters * np.sqrt(rule.noise), of_hidden][:, None, None]
+        of_filters = np.resize(bank._FILTERS[:, bank._DRIFT], len(rule.rows))
+        of_hidden = np.full(len(rule.hidden), bank._HIDDEN_DRIFT)
+        drift = np.r_[of_filters * np.sqrt(rule.innovation_variance), of_hidden][:, None, None]
     return full(covariances) + drift * np.eye(covariances.shape[1] - 1)
 
 
@@ -135,7 +135,7 @@ def random_case(rng):
 
 @pytest.mark.parametrize("length", range(1, 15))
 def test_every_block_length_gives_the_weights_of_plain_rtrl(length, monkeypatch):
-    monkeypatch.setattr(rtrl, "block_length", lambda n: length)
+    monkeypatch.setattr(gradient, "block_length", lambda n: length)
     rng = np.random.default_rng(length)
     for _ in range(sized(6, 1)):
         estimator, X, Y, ids = random_case(rng)
@@ -192,8 +192,9 @@ def test_loss_gradient_agrees_with_differences(case, update_order):
     for index in np.ndindex(*weights.shape):
         losses = []
         for sign in (1, -1):
-            estimator.weights_ = weights
-            estimator.weights_[index] += sign * step
+            moved = weights.copy()
+            moved[index] += sign * step
+            estimator.weights_ = moved
             losses.append(estimator.loss_gradient(X, Y, sequence_id=ids)[0])
         differences[index] = (losses[0] - losses[1]) / (2 * step)
     scale = np.abs(gradient).max()
@@ -288,6 +289,6 @@ def test_covariances_stay_symmetric_and_positive_definite(series, rng):
         "noise": rng.normal(size=len(steps)),
     }[series][:, None]
     estimator = RTRLRegressor(6, random_state=0).partial_fit(X[:-1], X[1:, 0])
-    covariances = awake(estimator._memory[1])
+    covariances = awake(learner_of(estimator).bank)
     np.testing.assert_array_equal(covariances, covariances.transpose(0, 2, 1))
     assert np.linalg.eigvalsh(covariances).min() > 0

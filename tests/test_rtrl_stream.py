@@ -7,9 +7,9 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skrecurrent import RTRLRegressor
-from skrecurrent._kernels import rtrl, scaling
+from skrecurrent._kernels import bank, network, scaling
 from skrecurrent._kernels._bundle import bundle
-from tests.common import assert_same, make_rows, needs_compiled_code, sized
+from tests.common import assert_same, learner_of, make_rows, needs_compiled_code, sized
 from tests.reference import rtrl as reference
 from tests.test_rtrl_kernel import awake, full, randomised
 
@@ -44,7 +44,7 @@ def twin(estimator):
         estimator.n_outputs_,
         dt,
         estimator.update_order == "hidden-first",
-        rtrl._FILTERS,
+        bank._FILTERS,
         estimator.train_hidden,
     )
 
@@ -67,11 +67,11 @@ def test_stream_is_that_of_plain_rtrl(seed, train_hidden, feedback):
         assert_allclose(estimator.predict(X[row]).ravel(), predictions[k], rtol=0, atol=1e-8)
         estimator.partial_fit(X[row], Y[row])
         assert_allclose(estimator.weights_, weights[k], rtol=0, atol=1e-8)
-    bank = estimator._memory[1]
+    filters = learner_of(estimator).bank
     slow_filters = [f for c in slow.copies for of_output in c.filters for f in of_output]
-    assert_allclose(full(bank.covariance), [f.P for f in slow_filters], rtol=0, atol=1e-6)
+    assert_allclose(full(filters.covariance), [f.P for f in slow_filters], rtol=0, atol=1e-6)
     if train_hidden:
-        assert_allclose(full(bank.hidden), slow.hidden, rtol=0, atol=1e-12)
+        assert_allclose(full(filters.hidden), slow.hidden, rtol=0, atol=1e-12)
         assert np.abs(weights[-1] - before)[estimator.n_outputs_ :].max() > 1e-5
 
 
@@ -88,7 +88,7 @@ def test_cutting_a_stream_and_pickling_it_changes_no_bit(train_hidden, fitted):
     for rows in np.split(np.arange(80, 160), [1, 2, 9, 40, 41]):
         cut = pickle.loads(pickle.dumps(cut.partial_fit(X[rows], Y[rows])))
     assert_same(cut, whole)
-    np.testing.assert_array_equal(cut._state, whole._state)
+    np.testing.assert_array_equal(learner_of(cut).state, learner_of(whole).state)
     np.testing.assert_array_equal(cut.predict(X), whole.predict(X))
 
 
@@ -104,7 +104,7 @@ def make_signal(kind, n_rows, rng):
 
 def extreme_eigenvalues(estimator):
     """Smallest and largest eigenvalue of all covariances, which must be symmetric."""
-    covariances = awake(estimator._memory[1])
+    covariances = awake(learner_of(estimator).bank)
     np.testing.assert_array_equal(covariances, covariances.transpose(0, 2, 1))
     eigenvalues = np.linalg.eigvalsh(covariances)
     return eigenvalues.min(), eigenvalues.max()
@@ -123,22 +123,22 @@ def test_covariances_stay_symmetric_and_positive_definite(kind, rng):
 def test_filters_after_fit_are_those_that_have_seen_its_rows():
     X, Y = make_rows(300, n_outputs=2, missing=0.1)
     estimator = RTRLRegressor(4, max_iter=5, random_state=0).fit(X, Y)
-    blocks, noise = estimator._curvature
+    blocks, noise = map(np.copy, learner_of(estimator).curvature)
     fitted = estimator.weights_.copy()
     estimator.advance(X[:1])
-    bank = estimator._memory[1]
-    of_filters, of_hidden = full(bank.covariance), full(bank.hidden)
+    filters = learner_of(estimator).bank
+    of_filters, of_hidden = full(filters.covariance), full(filters.hidden)
     identity = np.eye(len(blocks[0]))
     for copy in range(2):
         for o in range(2):
-            for i, (prior, ratio, least, _) in enumerate(rtrl._FILTERS):
-                m = (copy * 2 + o) * len(rtrl._FILTERS) + i
+            for i, (prior, ratio, least, _) in enumerate(bank._FILTERS):
+                m = (copy * 2 + o) * bank.N_FILTERS + i
                 precision = blocks[o] / max(ratio * noise[o], least) + identity / prior
                 assert_allclose(of_filters[m] @ precision, identity, atol=1e-6)
-                np.testing.assert_array_equal(bank.rows[m], fitted[o])
+                np.testing.assert_array_equal(filters.rows[m], fitted[o])
     for r in range(4):
         assert_allclose(of_hidden[r] @ (blocks[2 + r] + identity / 1e-2), identity, atol=1e-6)
-    np.testing.assert_array_equal(bank.still, fitted)
+    np.testing.assert_array_equal(filters.frozen, fitted)
 
 
 @needs_compiled_code
@@ -162,12 +162,13 @@ def test_a_fitted_network_keeps_what_it_knows_and_follows_a_change(rng):
 def test_assigned_weights_become_both_copies():
     X, y = make_rows(200)
     estimator = RTRLRegressor(5, standardize=False, random_state=0).partial_fit(X[:100], y[:100])
-    assert not np.array_equal(estimator._state[:6], estimator._state[6:])
+    learner = learner_of(estimator)
+    assert not np.array_equal(learner.state[:6], learner.state[6:])
     estimator.weights_ = estimator.weights_ * 0.5
     expected = estimator.predict(X[100:])
     out = np.empty((100, 1))
-    network = bundle((estimator._net, estimator.weights_, *scaling.AS_GIVEN))
-    rtrl.run(network, estimator.state_.copy(), X[100:], np.zeros(100, np.bool_), out)
+    frozen = bundle(network.Frozen(learner.net, learner.weights, scaling.AS_GIVEN))
+    network.run(frozen, estimator.state_.copy(), X[100:], np.zeros(100, np.bool_), out)
     assert_allclose(expected, out[:, 0], rtol=1e-12)
     estimator.advance(X[100:150])
     assert_allclose(estimator.predict(X[150:]), expected[50:], rtol=1e-9)

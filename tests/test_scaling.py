@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skrecurrent import RTRLRegressor
 from skrecurrent._kernels import scaling
-from tests.common import ESTIMATORS, make_rows
+from tests.common import ESTIMATORS, learner_of, make_rows
 
 STANDARDIZING = {name: e for name, e in ESTIMATORS.items() if e.standardize}
 
@@ -46,7 +46,7 @@ def test_units_of_a_stream_do_not_matter(estimator, scale, shift):
 def test_a_fit_uses_the_statistics_of_its_training_rows(estimator):
     X, Y = make_rows(100, n_outputs=2, missing=0.3)
     estimator.fit(X, Y)
-    for statistics, values in zip(estimator._statistics, (X, Y), strict=True):
+    for statistics, values in zip(learner_of(estimator).units, (X, Y), strict=True):
         scaler = StandardScaler().fit(values)
         assert_allclose(statistics[scaling.MEAN], scaler.mean_, rtol=1e-12)
         assert_allclose(
@@ -56,9 +56,9 @@ def test_a_fit_uses_the_statistics_of_its_training_rows(estimator):
 
 def test_statistics_of_a_fit_stay(estimator):
     X, y = make_rows(100)
-    before = copy.deepcopy(estimator.fit(X, y)._statistics)
+    before = copy.deepcopy(learner_of(estimator.fit(X, y)).units)
     estimator.partial_fit(X + 2, y + 2)
-    for now, then in zip(estimator._statistics, before, strict=True):
+    for now, then in zip(learner_of(estimator).units, before, strict=True):
         assert_array_equal(now[scaling.MEAN], then[scaling.MEAN])
 
 
@@ -67,8 +67,8 @@ def test_a_row_enters_the_statistics_of_X_before_and_of_y_after_its_prediction()
     estimator = RTRLRegressor(3, random_state=0)
     for k, (x, target) in enumerate([(1.0, 10.0), (3.0, np.nan), (5.0, 30.0)]):
         estimator.partial_fit([[x]], [target])
-        assert estimator._statistics[0][scaling.COUNT][0] == k + 1
-    x_statistics, y_statistics = estimator._statistics
+        assert learner_of(estimator).units[0][scaling.COUNT][0] == k + 1
+    x_statistics, y_statistics = learner_of(estimator).units
     assert x_statistics[scaling.MEAN][0] == 3.0
     assert (y_statistics[scaling.COUNT][0], y_statistics[scaling.MEAN][0]) == (2, 20.0)
 
@@ -78,7 +78,7 @@ def test_statistics_of_a_stream_freeze(estimator):
     y[:30] = np.nan
     X[:20, 1] = 0.5
     estimator.partial_fit(X[:1], y[:1])
-    of_x, of_y = estimator._statistics
+    of_x, of_y = learner_of(estimator).units
     for statistics in (of_x, of_y):  # as if columns had varied before
         statistics[scaling.VARIED] = scaling.FREEZE_AFTER - 50
     for k in range(1, 120):
@@ -146,7 +146,8 @@ def test_targets_are_not_bounded_where_the_loss_is_computed():
     estimator = RTRLRegressor(3, random_state=0).partial_fit(X, y)
     y[20] = 1e6
     scale = np.sqrt(
-        estimator._statistics[1][scaling.SQUARES, 0] / estimator._statistics[1][scaling.COUNT, 0]
+        learner_of(estimator).units[1][scaling.SQUARES, 0]
+        / learner_of(estimator).units[1][scaling.COUNT, 0]
     )
     loss, _ = estimator.loss_gradient(X, y)
     assert_allclose(loss, (1e6 / scale) ** 2 / 2, rtol=1e-3)

@@ -15,6 +15,7 @@ from tests.common import (
     ESTIMATORS,
     assert_same,
     assert_unchanged,
+    learner_of,
     make_rows,
     needs_compiled_code,
     observable,
@@ -306,8 +307,9 @@ def test_weights_are_laid_out_as_documented_and_may_be_assigned(estimator):
     estimator.weights_ = bias_only
     prediction = estimator.reset_state().predict(X[:1])[0]
     if estimator.standardize:
-        centre = estimator._statistics[1][scaling.CENTRE]
-        prediction = (prediction - Y.mean(axis=0)) / Y.std(axis=0) * estimator._target_unit + centre
+        learner = learner_of(estimator)
+        centre = learner.units.Y[scaling.CENTRE]
+        prediction = (prediction - Y.mean(axis=0)) / Y.std(axis=0) * learner.target_unit + centre
     assert_allclose(prediction, first_output(estimator, [1.0, 2.0]), rtol=1e-9)
 
 

@@ -620,8 +620,7 @@ def test_the_estimator_given_to_a_callback_keeps_its_values(name, early_stopping
 def test_what_a_callback_does_to_its_estimator_is_of_no_consequence(name):
     def spoil(_, fitted):
         without_callbacks(fitted).partial_fit(3 * X, -y).advance(X)
-        fitted.weights_[:] = 7.0
-        fitted.state_[:] = 7.0
+        fitted.weights_ = np.full_like(fitted.weights_, 7.0)
         fitted.loss_curve_.clear()
 
     estimator, expected = new(name).set_callbacks(Caller(spoil)).fit(X, y), new(name).fit(X, y)

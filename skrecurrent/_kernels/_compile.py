@@ -1,26 +1,26 @@
-"""How kernels are compiled: by Numba, kept on disk where that works."""
+"""How kernels are compiled: by Numba, kept on disk where that works.
+
+Two things go beyond Numba's public interface, each in a module of its own with a way out here:
+``_parts.py`` (without it kernels take longer to compile, and the last bits of results are others)
+and ``_storage.py`` (without it every process compiles).
+"""
 
 import warnings
-from pathlib import Path
 
+import numba
 from numba import njit
-from numba.core.caching import FunctionCache
-from numba.core.codegen import JITCodeLibrary
-from numba.core.compiler import Compiler
 
 # Not fastmath=True: that assumes away NaN, which here marks a missing target.
 FASTMATH = {"reassoc", "contract", "nsz", "arcp"}
 
-# A kernel is made of functions of several files, and of options that stand in this one, but Numba
-# notices only if the kernel's own file was edited. So compiled code is found by all of them.
-_FILES = sorted(Path(__file__).parent.glob("*.py"))
-_SOURCES = repr([(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in _FILES])
+# The first and the last version of Numba with which all tests were run, as in pyproject.toml.
+_TESTED_NUMBA = (0, 61), (0, 68)
 
 _warned = False
 
 
 def kernel(function=None, *, fastmath=FASTMATH, forceinline=False):
-    """Decorate a function to be compiled at its first call and cached on disk, if possible.
+    """Decorate a function to be compiled at its first call and kept on disk, if possible.
 
     Division by zero is NumPy's, without an exception: functions that may raise count references to
     their arrays, which takes a small network as long as a product.
@@ -29,11 +29,15 @@ def kernel(function=None, *, fastmath=FASTMATH, forceinline=False):
         return lambda function: kernel(function, fastmath=fastmath, forceinline=forceinline)
     compiled = njit(**_options(fastmath, forceinline))(function)
     if hasattr(compiled, "py_func"):  # not if NUMBA_DISABLE_JIT is set
-        try:
-            compiled._cache = _ForgivingCache(function)
-        except RuntimeError as error:  # no directory can be written to
-            _warn(error)
+        _keep_on_disk(compiled, function)
     return compiled
+
+
+def part(function=None, *, fastmath=FASTMATH, forceinline=False):
+    """Decorate a function that only kernels call: see ``_parts.PartCompiler``."""
+    if function is None:
+        return lambda function: part(function, fastmath=fastmath, forceinline=forceinline)
+    return njit(**_options(fastmath, forceinline), **_FOR_PARTS)(function)
 
 
 def _options(fastmath, forceinline):
@@ -46,65 +50,36 @@ def _options(fastmath, forceinline):
     }
 
 
-def part(function=None, *, fastmath=FASTMATH, forceinline=False):
-    """Decorate a function that only kernels call: see ``_PartCompiler``."""
-    if function is None:
-        return lambda function: part(function, fastmath=fastmath, forceinline=forceinline)
-    return njit(**_options(fastmath, forceinline), pipeline_class=_PartCompiler)(function)
+def _keep_on_disk(compiled, function):
+    """Not by ``cache=True`` if Numba has changed: that would run old code after some edits."""
+    try:
+        from skrecurrent._kernels._storage import StoredCode
+
+        if not hasattr(compiled, "_cache"):
+            raise AttributeError(f"Numba {numba.__version__} does not look for it where others do")
+        compiled._cache = StoredCode(function, _warn)
+    except Exception as error:
+        _warn(error)
 
 
-class _PartCompiler(Compiler):
-    """Compiles what is only linked into kernels.
-
-    Left to itself Numba optimises such a function, turns it into machine code, makes it callable
-    from Python and keeps it on disk, and does all this again for the kernel it is linked into.
-    """
-
-    def __init__(self, typingctx, targetctx, library, args, return_type, flags, locals):
-        flags.no_compile = flags.no_cpython_wrapper = True
-        library = _PartLibrary(targetctx.codegen(), "part")
-        super().__init__(typingctx, targetctx, library, args, return_type, flags, locals)
-
-    def compile_extra(self, function):
-        # Numba knows the part by this and would let Python call it. It wants a builtin function;
-        # here is one that refuses what it would be given.
-        entry_point = object().__format__
-        part = super().compile_extra(function)._replace(entry_point=entry_point)
-        self.state.targetctx.insert_user_function(entry_point, part.fndesc, [part.library])
-        return part
+def _is_tested(version):
+    oldest, newest = _TESTED_NUMBA
+    return oldest <= tuple(map(int, version.split(".")[:2])) <= newest
 
 
-class _PartLibrary(JITCodeLibrary):
-    """Code as it was generated: it will be optimised where it is linked to."""
+def _options_for_parts():
+    """What Numba is told of parts; nothing if that fails with this version of it."""
+    try:
+        from skrecurrent._kernels import _parts
 
-    def _optimize_final_module(self):
-        pass
+        if not _is_tested(numba.__version__):
+            _parts.try_out(_options(FASTMATH, forceinline=False))
+    except Exception:
+        return {}
+    return {"pipeline_class": _parts.PartCompiler}
 
-    def _finalize_final_module(self):
-        self._finalized = True
 
-
-class _ForgivingCache(FunctionCache):
-    """Numba's cache, but a file that cannot be read or written costs time rather than the fit."""
-
-    def _index_key(self, *args):
-        return *super()._index_key(*args), _SOURCES
-
-    def load_overload(self, *args):
-        try:
-            return super().load_overload(*args)
-        except Exception:  # cut off by a full disk, or naming classes that are no more
-            try:
-                self.flush()
-            except OSError as error:
-                _warn(error)
-            return None
-
-    def save_overload(self, *args):
-        try:
-            super().save_overload(*args)
-        except OSError as error:
-            _warn(error)
+_FOR_PARTS = _options_for_parts()
 
 
 def _warn(error):
@@ -113,7 +88,7 @@ def _warn(error):
     if not _warned:
         _warned = True
         warnings.warn(
-            "Compiled code cannot be kept on disk, so every process compiles it anew; set "
-            f"NUMBA_CACHE_DIR to a directory that can be written to. ({error})",
+            f"Compiled code cannot be kept on disk, so every process compiles it anew: {error}. "
+            "NUMBA_CACHE_DIR may name a directory that can be written to.",
             stacklevel=3,
         )

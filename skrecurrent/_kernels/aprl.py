@@ -31,26 +31,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels import elementwise, scaling
+from skrecurrent._kernels import elementwise, network, scaling
 from skrecurrent._kernels._compile import kernel, part
+from skrecurrent._kernels.guard import Guard, back_to_good, exploded, keep_good, largest, proven
 
 # Functions that are handed an array and hand it on, or use it last in a branch, count references to
 # it, at the cost of a small network's product. Hence innermost functions that are inlined, and
 # branches on numbers rather than around arrays.
-
-# A prediction this many times the largest target is an explosion. Weights are good once the
-# predictions of the next so many learned rows, or n, have kept below the second limit; a net that
-# learns stays below 3.
-_EXPLODED, _GOOD = 100.0, 10.0
-_WATCHED_ROWS = 100
-
-
-class APRLNet(NamedTuple):
-    """What does not learn: Euler steps per unit, number of outputs, order of the update."""
-
-    dt: np.ndarray  # (n,)
-    n_outputs: int
-    hidden_first: bool
 
 
 class Rule(NamedTuple):
@@ -82,25 +69,31 @@ class Batch(NamedTuple):
     rows: np.ndarray  # (1,) int, rows in B
 
 
-class APRLGuard(NamedTuple):
-    """The last weights that are known to be good, to return to when learning explodes."""
+class OnlineLearning(NamedTuple):
+    """All that ``learn`` changes, with the net and the rule."""
 
-    good: np.ndarray  # (n, q)
-    candidate: np.ndarray  # (n, q), good if the rows after them go well
-    limits: np.ndarray  # (3,): largest |target|, largest |prediction| since, learned rows since
-    size: float  # targets are taken to be of this size at least
+    net: network.Net
+    rule: Rule
+    memory: Memory
+    guard: Guard
+    W: np.ndarray  # (n, q)
+    x: np.ndarray  # (n,) the state
+    units: scaling.Units
+    progress: scaling.Progress
 
 
-def new_guard(W, size):
-    """Trust the weights as they are."""
-    return APRLGuard(W.copy(), W.copy(), np.zeros(3), float(size))
+class BatchLearning(NamedTuple):
+    """All that ``learn_batch`` changes, with the net and the rule."""
 
-
-def trust(guard, W):
-    """Weights that did not come from learning are good, whatever they predict."""
-    guard.good[:] = W
-    guard.candidate[:] = W
-    guard.limits[:] = 0.0
+    net: network.Net
+    rule: Rule
+    batch: Batch
+    guard: Guard
+    W: np.ndarray  # (n, q)
+    x: np.ndarray  # (n,) the state
+    units: scaling.Units
+    progress: scaling.Progress
+    interval: int  # rows with a target after which W changes
 
 
 def new_memory(net, W, regularization):
@@ -123,12 +116,22 @@ def new_batch(net, W, regularization):
     """Empty sums of eqs (8) and (9)."""
     q = W.shape[1]
     orders = 2 if net.hidden_first else 1
-    return Batch(
-        V=np.stack([np.eye(q) * regularization] * orders),
+    batch = Batch(
+        V=np.zeros((orders, q, q)),
         B=np.zeros((2 * net.n_outputs, q)),
         e=np.zeros(net.n_outputs),
         rows=np.zeros(1, dtype=np.int64),
     )
+    collect_anew(regularization, batch)
+    return batch
+
+
+def collect_anew(regularization, batch):
+    """Forget all rows."""
+    batch.V[:] = np.eye(batch.V.shape[1]) * regularization
+    batch.B[:] = 0.0
+    batch.e[:] = 0.0
+    batch.rows[:] = 0
 
 
 @part(forceinline=True)
@@ -173,15 +176,16 @@ def _step(dt, hidden_first, W, W_0, G, x, f, X, k, phi, psi, G_phi, a):
 
 
 @kernel
-def run(network, x, X, starts, out):
-    """Run the frozen network over the rows of X; x is the state, in place.
+def run(frozen, x, X, starts, out):
+    """Run the network, a bundle of `network.Frozen`, over the rows of X; x is the state, in place.
 
-    ``network`` holds net, W and the statistics of X and Y. Fills ``out`` with the predictions.
+    Fills ``out`` with the predictions.
     """
-    net, W, of_X, of_Y = network.contents
-    X = scaling.seen(of_X, X)
+    of = frozen.contents
+    net, W, units = of.net, of.W, of.units
+    dt, n_outputs, hidden_first = net.dt, net.n_outputs, net.hidden_first
+    X = scaling.seen(units.X, X)
     n, q = W.shape
-    dt, n_outputs, hidden_first = net
     G, G_phi = np.zeros((n_outputs, q)), np.empty(n_outputs)
     phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
     elementwise.tanh(x, f, np.int64(0), n)
@@ -192,7 +196,7 @@ def run(network, x, X, starts, out):
         _step(dt, hidden_first, W, W, G, x, f, X, k, phi, psi, G_phi, a)
         for o in range(n_outputs):
             out[k, o] = x[o]
-    scaling.restore(of_Y, out)
+    scaling.restore(units.Y, out)
 
 
 @part(forceinline=True)
@@ -355,49 +359,6 @@ def _begin_again_if_changed(memory, W):
         _begin_at(memory, W)
 
 
-@part
-def _exploded(limits, least, x, Y, k, learned):
-    """Whether a prediction, or a sum of what was learned, has exploded; keeps the guard's books."""
-    size = 0.0
-    first = limits[0] == 0.0
-    limits[0] = max(limits[0], least)
-    for o in range(Y.shape[1]):
-        size = max(size, abs(x[o]))
-        if not np.isnan(Y[k, o]):
-            limits[0] = max(limits[0], abs(Y[k, o]))
-    if first:  # predicted by weights that nothing was learned into yet
-        limits[0] = max(limits[0], size)
-    limits[1] = max(limits[1], size)
-    limits[2] += 1
-    # written so that NaN, which compares false with everything, counts as exploded
-    limit = _EXPLODED * limits[0]
-    return not (abs(learned) < np.inf and size <= limit)
-
-
-@part(fastmath=False)
-def _watch(limits):
-    """Begin to watch new weights."""
-    limits[1] = limits[2] = 0.0
-
-
-@part(fastmath=False)
-def _keep_good(guard, W):
-    """Weights that did well while they were watched are good; now watch W."""
-    limits = guard.limits
-    if limits[1] <= _GOOD * limits[0]:
-        elementwise.copy(guard.candidate, guard.good)
-    elementwise.copy(W, guard.candidate)
-    _watch(limits)
-
-
-@part(fastmath=False)
-def _back_to_good(guard, W):
-    """Back to the last good weights."""
-    elementwise.copy(guard.good, W)
-    elementwise.copy(guard.good, guard.candidate)
-    _watch(guard.limits)
-
-
 @part(fastmath=False)
 def _rest(x, f, e):
     """The rest state: all zeros, and no error before it."""
@@ -409,7 +370,7 @@ def _rest(x, f, e):
 @kernel(fastmath=False)
 def relearn(regularization, memory, W):
     """Forget all that V knows, and learn on from W."""
-    _, _, V_inv, pending, _ = memory
+    V_inv, pending = memory.V_inv, memory.pending
     _begin_at(memory, W)
     V_inv.fill(0.0)
     pending.fill(0.0)
@@ -420,24 +381,25 @@ def relearn(regularization, memory, W):
 
 
 @kernel
-def learn(learner, X, Y, starts, out):
+def learn(learning, X, Y, starts, out):
     """Learn the rows of X, Y one after another by the online steps 1-4.
 
-    ``learner`` is all that this changes in place, with the net and the rule. A row with
-    ``starts[k]`` begins a new sequence at rest; a row without any target only advances the state.
-    Fills ``out`` with the predictions, in the network's units, of rows before they are learned, NaN
-    where learning exploded. Returns how often it did and was set back, and the number of rows with
-    a target.
+    ``learning`` is a bundle of `OnlineLearning`. A row with ``starts[k]`` begins a new sequence at
+    rest; a row without any target only advances the state. Fills ``out`` with the predictions, in
+    the network's units, of rows before they are learned, NaN where learning exploded. Returns how
+    often it did and was set back, and the number of rows with a target.
     """
-    net, rule, memory, guard, W, x, of_X, of_Y, noise = learner.contents
-    X, Y = scaling.enter(of_X, X), scaling.enter(of_Y, Y)
-    n, q = W.shape
-    dt, n_outputs, hidden_first = net
-    eta, internal_rate, literal, forgetting, regularization = rule
-    W_0, G, V_inv, pending, e = memory
-    V_o, pending_o, V_i, pending_i = V_inv[0], pending[0], V_inv[-1], pending[-1]
-    limits, least = guard.limits, guard.size
-    rows, width = W_0.shape
+    of = learning.contents
+    net, rule, memory, guard = of.net, of.rule, of.memory, of.guard
+    W, x, units, progress = of.W, of.x, of.units, of.progress
+    dt, n_outputs, hidden_first = net.dt, net.n_outputs, net.hidden_first
+    eta, internal_rate, literal = rule.eta, rule.internal_rate, rule.literal
+    forgetting, regularization = rule.forgetting, rule.regularization
+    W_0, G, e, limits = memory.W_0, memory.G, memory.e, guard.limits
+    V_o, pending_o = memory.V_inv[0], memory.pending[0]
+    V_i, pending_i = memory.V_inv[-1], memory.pending[-1]
+    X, Y = scaling.enter(units.X, X), scaling.enter(units.Y, Y)
+    (n, q), (rows, width) = W.shape, W_0.shape
     trace = q / regularization
     W_o = np.zeros((n_outputs, width))
     _pad(W, W_o)
@@ -473,18 +435,18 @@ def learn(learner, X, Y, starts, out):
             e[o] = errors[o]
         if not known:
             continue
-        if _exploded(limits, least, x, Y, k, learned):
-            _back_to_good(guard, W)
+        if exploded(limits, guard.least, largest(x, n_outputs), 0.0, abs(learned), Y, k):
+            back_to_good(guard, W, f[:0])
             _rest(x, f, e)
             relearn(regularization, memory, W)
             _pad(W, W_o)
             out[k].fill(np.nan)
             explosions += 1
-        elif limits[2] >= max(n, _WATCHED_ROWS):
+        elif proven(limits, guard.window):
             _compose(W_0, G, W_o, W)
-            _keep_good(guard, W)
+            keep_good(guard, W, f[:0])
     _compose(W_0, G, W_o, W)
-    return explosions, scaling.track(noise, Y, out)
+    return explosions, scaling.track(progress, Y, out)
 
 
 @part
@@ -498,8 +460,7 @@ def _add_lower(V, phi):
 @part
 def _collect(net, batch, W, phi, psi, errors, D_e):
     """Let one row enter V and B, eqs (8)-(10)."""
-    V, B, e, _ = batch
-    n_outputs = net.n_outputs
+    V, B, e, n_outputs = batch.V, batch.B, batch.e, net.n_outputs
     _add_lower(V[0], psi)
     if net.hidden_first:
         _add_lower(V[1], phi)
@@ -519,8 +480,7 @@ def _solve(V, B):
 @kernel(fastmath=False)
 def apply_batch(net, eta, batch, W):
     """W += eta / dt B V^-1, eq. (7), and begin a new B; V remembers all rows."""
-    V, B, _, rows = batch
-    n_outputs = net.n_outputs
+    V, B, n_outputs = batch.V, batch.B, net.n_outputs
     outputs = _solve(V[0], B[:n_outputs])
     internal = _solve(V[-1], B[n_outputs:])
     before = W[:, :n_outputs].copy()
@@ -532,21 +492,23 @@ def apply_batch(net, eta, batch, W):
                 elif i == o:
                     W[i, j] += eta * outputs[o, j]
     B[:] = 0.0
-    rows[0] = 0
+    batch.rows[0] = 0
 
 
 @kernel
-def learn_batch(learner, X, Y, starts, out, block):
-    """Collect the rows of X, Y at fixed weights; change W after every ``block`` rows with a target.
+def learn_batch(learning, X, Y, starts, out):
+    """Collect the rows of X, Y at fixed weights, which change after every ``interval`` of them.
 
-    Fills ``out`` and returns like ``learn``.
+    ``learning`` is a bundle of `BatchLearning`. Fills ``out`` and returns like ``learn``.
     """
-    net, rule, batch, guard, W, x, of_X, of_Y, noise = learner.contents
-    X, Y = scaling.enter(of_X, X), scaling.enter(of_Y, Y)
+    of = learning.contents
+    net, rule, batch, guard = of.net, of.rule, of.batch, of.guard
+    W, x, units, progress = of.W, of.x, of.units, of.progress
+    dt, n_outputs, hidden_first = net.dt, net.n_outputs, net.hidden_first
+    V, B, e, rows, limits = batch.V, batch.B, batch.e, batch.rows, guard.limits
+    interval = of.interval
+    X, Y = scaling.enter(units.X, X), scaling.enter(units.Y, Y)
     n, q = W.shape
-    dt, n_outputs, hidden_first = net
-    V, B, e, rows = batch
-    limits = guard.limits
     G, G_phi = np.zeros((n_outputs, q)), np.empty(n_outputs)
     phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
     D_e, errors = np.empty(n_outputs), np.empty(n_outputs)
@@ -568,16 +530,17 @@ def learn_batch(learner, X, Y, starts, out, block):
             e[o] = errors[o]
         if not known:
             continue
-        if rows[0] == block:
+        if rows[0] == interval:
             apply_batch(net, rule.eta, batch, W)
-        if _exploded(limits, guard.size, x, Y, k, W.sum() if rows[0] == 0 else 0.0):
-            _back_to_good(guard, W)
+        learned = W.sum() if rows[0] == 0 else 0.0
+        if exploded(limits, guard.least, largest(x, n_outputs), 0.0, abs(learned), Y, k):
+            back_to_good(guard, W, f[:0])
             _rest(x, f, e)
             V[:] = np.eye(q) * rule.regularization
             B[:] = 0.0
             rows[0] = 0
             out[k].fill(np.nan)
             explosions += 1
-        elif limits[2] >= max(n, _WATCHED_ROWS):
-            _keep_good(guard, W)
-    return explosions, scaling.track(noise, Y, out)
+        elif proven(limits, guard.window):
+            keep_good(guard, W, f[:0])
+    return explosions, scaling.track(progress, Y, out)

@@ -23,6 +23,7 @@ import numpy as np
 
 from skrecurrent._kernels import elementwise, scaling
 from skrecurrent._kernels._compile import kernel, part
+from skrecurrent._kernels.guard import Guard, back_to_good, exploded, keep_good, proven
 
 TANH, LOGISTIC = range(2)
 
@@ -39,15 +40,13 @@ _FALLING_UPDATES = 1000.0
 # times as long for them.
 _NOTHING = 1e-150
 
-# A prediction this many times the largest target is an explosion. Weights are good once the
-# predictions of the next n learned rows have kept below the second limit; a net that learns stays
-# below 3.
-_EXPLODED, _GOOD = 100.0, 10.0
-
 # Rows of a piece of the reverse gradient, in units of sqrt(T), from 1 to 4 of which the time per
-# row of long sequences is the same; or as many as fit into these bytes, if those are more.
-# Sequences that are one piece are not run again, which saves a third of the time.
-_PIECE, _PIECE_BYTES = 2.0, 2**20
+# row of long sequences is the same.
+_PIECE = 2.0
+
+# Or as many rows as fit into these bytes, if those are more: sequences that are one piece are not
+# run again, which saves a third of the time.
+_PIECE_BYTES = 2**20
 
 # Parameters whose sensitivities the forward gradient carries together: SIMD lanes, enough of them
 # to make up for the start of a loop, and few enough for their Q to stay in cache.
@@ -68,6 +67,15 @@ class FastNet(NamedTuple):
     bound: float  # sigma(b) = bound tanh(b / bound); infinite: sigma(b) = b
     predicts_potential: bool  # net of the output units, else their activation
     bias_is_fast: bool
+
+
+class FrozenFastWeights(NamedTuple):
+    """What ``run`` reads."""
+
+    net: FastNet
+    W: np.ndarray  # (n, q)
+    gains: np.ndarray  # (n + q + 1,)
+    units: scaling.Units
 
 
 @part(forceinline=True)
@@ -191,14 +199,14 @@ def _save(net, z, D, slot, state):
 
 
 @kernel
-def run(network, state, X, starts, out):
-    """Run the frozen network over the rows of X; moves ``state`` in place.
+def run(frozen, state, X, starts, out):
+    """Run the network, a bundle of `FrozenFastWeights`, over the rows of X; moves ``state``.
 
-    ``network`` holds net, W, gains and the statistics of X and Y. Fills ``out`` with the
-    predictions.
+    Fills ``out`` with the predictions.
     """
-    net, W, gains, of_X, of_Y = network.contents
-    X = scaling.seen(of_X, X)
+    of = frozen.contents
+    net, W, gains, units = of.net, of.W, of.gains, of.units
+    X = scaling.seen(units.X, X)
     n, q = W.shape
     z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
     v, g, cg = np.empty((1, q)), np.empty((1, q)), np.empty(q)
@@ -213,7 +221,7 @@ def run(network, state, X, starts, out):
             out[k, o] = _prediction(net, n, z, t, after, o)
         before, after = after, before
     _save(net, z, D, before, state)
-    scaling.restore(of_Y, out)
+    scaling.restore(units.Y, out)
 
 
 @part(forceinline=True)
@@ -547,6 +555,14 @@ def gradient_forward(net, W, gains, X, Y, starts, G, G_gains, n_threads=1):
     return losses[0]
 
 
+def gradient(net, W, gains, X, Y, starts, goes_forward):
+    """Loss of some sequences, and its gradient by weights and gains in one vector."""
+    both = np.empty(W.size + gains.size)
+    G, G_gains = both[: W.size].reshape(W.shape), both[W.size :]
+    compute = gradient_forward if goes_forward else gradient_reverse
+    return compute(net, W, gains, X, Y, starts, G, G_gains), both
+
+
 # ------------------------------------------------------- streaming
 
 
@@ -573,12 +589,18 @@ class FastOptimizer(NamedTuple):
     steps: np.ndarray  # (2,) int, Adam's step count; number of updates
 
 
-class FastGuard(NamedTuple):
-    """The last weights that are known to be good, to return to when learning explodes."""
+class FastLearning(NamedTuple):
+    """All that ``learn`` changes, and the net."""
 
-    good: np.ndarray  # (n q + n + q + 1,) W and gains
-    candidate: np.ndarray  # the same, good if the rows after them go well
-    limits: np.ndarray  # (3,): largest |target|, largest |prediction| since, learned rows since
+    net: FastNet
+    sensitivities: Sensitivities
+    optimizer: FastOptimizer
+    guard: Guard
+    W: np.ndarray  # (n, q)
+    gains: np.ndarray  # (n + q + 1,)
+    state: np.ndarray  # (n + n q,)
+    units: scaling.Units
+    progress: scaling.Progress
 
 
 def new_sensitivities(n, q, learns_gains):
@@ -614,22 +636,6 @@ def _n_learned(n, q, learns_gains):
     return n * q + (n + q + 1 if learns_gains else 0)
 
 
-def new_guard(W, gains):
-    """A guard that trusts the weights and gains given."""
-    size = W.size + gains.size
-    guard = FastGuard(np.empty(size), np.empty(size), np.empty(3))
-    trust(guard, W, gains)
-    return guard
-
-
-def trust(guard, W, gains):
-    """Weights that did not come from learning are good, whatever they predict."""
-    guard.good[: W.size] = W.flat
-    guard.good[W.size :] = gains
-    guard.candidate[:] = guard.good
-    guard.limits[:] = 0.0
-
-
 @kernel(fastmath=False)
 def forget(sensitivities):
     """Zero sensitivities: the state stays, what it owes to the weights is forgotten.
@@ -641,7 +647,7 @@ def forget(sensitivities):
 
 
 @part(fastmath=False)
-def _drop_nothing(sensitivities, optimizer):
+def flush_denormals(sensitivities, optimizer):
     """What has faded away becomes zero."""
     for values in (
         sensitivities.Q.reshape(-1),
@@ -664,7 +670,8 @@ def _update(optimizer, W, gains, sums, n_rows):
     Product and subtraction have loops of their own: in one, whose extent is not that of W, the
     compiler chooses between two ways of rounding by how far apart the arrays lie in memory.
     """
-    solver, rate, last_rate, weight_decay, clip, _, first, second, steps = optimizer
+    solver, rate, steps = optimizer.solver, optimizer.learning_rate, optimizer.steps
+    first, second, clip = optimizer.first_moment, optimizer.second_moment, optimizer.clip
     n_learned = len(first)
     norm = 0.0
     for i in range(n_learned):
@@ -673,8 +680,8 @@ def _update(optimizer, W, gains, sums, n_rows):
     if not norm < np.inf:
         return False
     scale = clip / norm if norm > clip else 1.0
-    rate = max(rate / (1.0 + steps[1] / _FALLING_UPDATES), last_rate)
-    kept = 1.0 - weight_decay * rate
+    rate = max(rate / (1.0 + steps[1] / _FALLING_UPDATES), optimizer.last_rate)
+    kept = 1.0 - optimizer.weight_decay * rate
     steps[1] += 1
     if solver == SGD:
         scale *= rate
@@ -696,65 +703,28 @@ def _update(optimizer, W, gains, sums, n_rows):
 
 
 @part(forceinline=True)
-def _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
-    """Whether predictions or learned weights have exploded; keeps account of the largest.
-
-    Both the prediction and the potential that the changed weights would have had instead.
-    """
-    limits = guard.limits
+def _exploded(net, limits, least, W, z, t, D, before, after, v, Y, k):
+    """Whether learning row k has exploded, by its prediction and the changed weights' potential."""
     n, q = W.shape
-    size = total = 0.0
-    first = limits[0] == 0.0
-    limits[0] = max(limits[0], 1.0)
+    predicted = changed = total = 0.0
     for o in range(net.n_outputs):
-        size = max(size, abs(_prediction(net, n, z, t, after, o)))
-        if not np.isnan(Y[k, o]):
-            limits[0] = max(limits[0], abs(Y[k, o]))
-    if first:  # predicted by weights that nothing was learned into yet
-        limits[0] = max(limits[0], size)
+        predicted = max(predicted, abs(_prediction(net, n, z, t, after, o)))
     if net.predicts_potential:
         for o in range(net.n_outputs):
-            changed = 0.0
+            potential = 0.0
             for j in range(q):
-                changed += (W[o, j] + D[before, o, j]) * v[0, j]
-            size = max(size, abs(changed))
+                potential += (W[o, j] + D[before, o, j]) * v[0, j]
+            changed = max(changed, abs(potential))
     for i in range(n):
         for j in range(q):
             total += abs(W[i, j])
-    limits[1] = max(limits[1], size)
-    # written so that NaN, which compares false with everything, counts as exploded
-    return not (total < np.inf and size <= _EXPLODED * limits[0])
-
-
-@part(forceinline=True)
-def _remember(guard, W, gains):
-    """Once in a while: the candidate has proved good, or not; W and gains are the next."""
-    good, candidate, limits = guard
-    if limits[1] <= _GOOD * limits[0]:
-        for i in range(len(good)):
-            good[i] = candidate[i]
-    n, q = W.shape
-    for i in range(n):
-        for j in range(q):
-            candidate[i * q + j] = W[i, j]
-    for i in range(len(gains)):
-        candidate[n * q + i] = gains[i]
-    limits[1] = limits[2] = 0.0
+    return exploded(limits, least, predicted, changed, total, Y, k)
 
 
 @part(fastmath=False)
 def _recover(sensitivities, optimizer, guard, W, gains):
     """Back to the last good weights, with the optimizer as it was at the start."""
-    good, candidate, limits = guard
-    n, q = W.shape
-    for i in range(n):
-        for j in range(q):
-            W[i, j] = good[i * q + j]
-    for i in range(len(gains)):
-        gains[i] = good[n * q + i]
-    for i in range(len(good)):
-        candidate[i] = good[i]
-    limits[1] = limits[2] = 0.0
+    back_to_good(guard, W, gains)
     optimizer.first_moment[:] = 0.0
     optimizer.second_moment[:] = 0.0
     optimizer.steps[0] = 0
@@ -764,20 +734,22 @@ def _recover(sensitivities, optimizer, guard, W, gains):
 
 
 @kernel
-def learn(learner, X, Y, starts, out):
+def learn(learning, X, Y, starts, out):
     """Learn the rows of X, Y one after another by eqs. (6)-(11).
 
-    ``learner`` is all that this changes in place, and the net. After every ``update_interval``
-    learned rows w(1) and with it the current weights are changed; p and q are kept. A row with
-    ``starts[k]`` begins a new sequence at rest. Fills ``out`` with the predictions, in the
-    network's units, of rows before they are learned, NaN where learning exploded. Returns how often
-    it did and was set back, and the number of rows with a target.
+    ``learning`` is a bundle of `FastLearning`. After every ``update_interval`` learned rows w(1)
+    and with it the current weights are changed; p and q are kept. A row with ``starts[k]`` begins a
+    new sequence at rest. Fills ``out`` with the predictions, in the network's units, of rows before
+    they are learned, NaN where learning exploded. Returns how often it did and was set back, and
+    the number of rows with a target.
     """
     # Taken out of their tuples once: every access inside the loop would count references.
-    net, sensitivities, optimizer, guard, W, gains, state, of_X, of_Y, noise = learner.contents
-    X, Y = scaling.enter(of_X, X), scaling.enter(of_Y, Y)
-    Q, p, sums, counts = sensitivities
+    of = learning.contents
+    net, sensitivities, optimizer, guard = of.net, of.sensitivities, of.optimizer, of.guard
+    W, gains, state, units, progress = of.W, of.gains, of.state, of.units, of.progress
+    Q, p, sums, counts = sensitivities.Q, sensitivities.p, sensitivities.sums, sensitivities.counts
     limits, update_interval = guard.limits, optimizer.update_interval
+    X, Y = scaling.enter(units.X, X), scaling.enter(units.Y, Y)
     n, q = W.shape
     z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
     v, g, cg, errors = np.empty((1, q)), np.empty((1, q)), np.empty(q), np.empty(net.n_outputs)
@@ -805,18 +777,16 @@ def learn(learner, X, Y, starts, out):
             sound = True
             if counts[0] == update_interval:
                 sound = _update(optimizer, W, gains, sums, counts[0])
-                _drop_nothing(sensitivities, optimizer)
+                flush_denormals(sensitivities, optimizer)
                 sums[:] = 0.0
                 counts[0] = 0
-            if not sound or _exploded(net, guard, W, gains, z, t, D, before, after, v, Y, k):
+            if not sound or _exploded(net, limits, guard.least, W, z, t, D, before, after, v, Y, k):
                 _recover(sensitivities, optimizer, guard, W, gains)
                 _rest(z, t, D, after)
                 out[k].fill(np.nan)
                 explosions += 1
-            else:
-                limits[2] += 1
-                if limits[2] == n:
-                    _remember(guard, W, gains)
+            elif proven(limits, guard.window):
+                keep_good(guard, W, gains)
         before, after = after, before
     _save(net, z, D, before, state)
-    return explosions, scaling.track(noise, Y, out)
+    return explosions, scaling.track(progress, Y, out)

@@ -5,6 +5,8 @@ each column of the table. (One array rather than a tuple of them: a kernel calle
 row of a stream pays for each array that it is handed.)
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from skrecurrent._kernels._compile import kernel, part
@@ -23,14 +25,18 @@ LARGEST = 1e100
 # learned on one scale should not see that scale drift for ever.
 FREEZE_AFTER = 1000.0
 
-# The noise of predictions, another such array: known errors so far, their running variance, and the
-# sum of their squared weights in it, which is 1 / n for n errors that weigh the same.
+# The error variance of predictions, another such array: known errors so far, their running
+# variance, and the sum of their squared weights in it, which is 1 / n for n errors that weigh the
+# same.
 N_ERRORS, VARIANCE, WEIGHTS = range(3)
+
+# What the rows of a stream are counted by: all of them, and those with a known target.
+ROWS, KNOWN = range(2)
 
 # The rate at which that variance follows the errors, once it has seen 1 / _RATE of them. Of .01 to
 # .1 the one with which intervals of 90 % held closest to that, on seven series and all estimators:
 # within 2 % on average, as with .1, where .02 and .01 were 3 % and 5 % off. Slower ones come too
-# late when the noise changes or a network leaves the rows of ``fit``.
+# late when errors change or a network leaves the rows of ``fit``.
 _RATE = 0.05
 
 # A literal True handed to a function would have it compiled once more.
@@ -38,6 +44,20 @@ _BOUNDED = np.bool_(True)
 
 # A column whose standard deviation is within rounding of its mean counts as constant.
 _CONSTANT = 10 * np.finfo(np.float64).eps
+
+
+class Units(NamedTuple):
+    """The statistics of X and of y: units in which the network works; empty ones are the user's."""
+
+    X: np.ndarray
+    Y: np.ndarray
+
+
+class Progress(NamedTuple):
+    """How far a stream has come, and how large its errors were."""
+
+    error_variance: np.ndarray  # (3, n_outputs), or (3, 0) if nobody asks
+    rows: np.ndarray  # (2,) int
 
 
 def new_statistics(n_columns, unit=1.0, *, centre=0.0, limit=np.inf, keeps_binary=False):
@@ -50,43 +70,56 @@ def new_statistics(n_columns, unit=1.0, *, centre=0.0, limit=np.inf, keeps_binar
     return statistics
 
 
-def new_noise(n_errors, variance, weights):
+def new_error_variance(n_errors, variance, weights):
     """The variance of errors, as of so many of them with such weights, for each column."""
     return np.array([n_errors, variance, weights], dtype=np.float64)
 
 
-def deviations(noise):
+def new_progress(n_errors, variance, weights):
+    """No rows so far, and such an error variance."""
+    error_variance = new_error_variance(n_errors, variance, weights)
+    return Progress(error_variance, np.zeros(2, np.int64))
+
+
+def untracked():
+    """Progress of rows whose errors nobody asks for."""
+    return new_progress([], [], [])
+
+
+def deviations(error_variance):
     """Standard deviations of errors to come.
 
     In units of a variance that is itself known from n errors only, an error is Student's t, the
     variance of which is 1 + 2/n to first order.
     """
-    return np.sqrt(noise[VARIANCE] * (1 + 2 * noise[WEIGHTS]))
+    return np.sqrt(error_variance[VARIANCE] * (1 + 2 * error_variance[WEIGHTS]))
 
 
-# Statistics of X and of y that leave both as they are, and no noise to follow.
-AS_GIVEN = new_statistics(0), new_statistics(0)
-NO_NOISE = new_noise([], [], [])
+# Units that leave both X and y as they are.
+AS_GIVEN = Units(new_statistics(0), new_statistics(0))
 
 
 @part(fastmath=False)
-def track(noise, targets, predictions):
-    """Let the errors of predictions, made before the rows were learned, enter their variance.
+def track(progress, targets, predictions):
+    """Count rows; let errors of predictions made before they were learned enter their variance.
 
-    Returns the number of rows with a known target.
+    Returns the number of rows with a known target. What kernels count is right whenever they have
+    returned, so that Python may be interrupted anywhere.
     """
-    known = 0
+    of, rows, known = progress.error_variance, progress.rows, 0
     for k in range(len(targets)):
         some = False
         for c in range(targets.shape[1]):
             some |= targets[k, c] == targets[k, c]
             error = targets[k, c] - predictions[k, c]
-            if abs(error) <= LARGEST and noise.size > 0:  # neither is NaN
-                noise[N_ERRORS, c] += 1.0
-                rate = max(1.0 / noise[N_ERRORS, c], _RATE)
-                noise[VARIANCE, c] += rate * (error * error - noise[VARIANCE, c])
-                noise[WEIGHTS, c] += rate * rate - rate * (2.0 - rate) * noise[WEIGHTS, c]
+            if abs(error) <= LARGEST and of.size > 0:  # neither is NaN
+                of[N_ERRORS, c] += 1.0
+                rate = max(1.0 / of[N_ERRORS, c], _RATE)
+                of[VARIANCE, c] += rate * (error * error - of[VARIANCE, c])
+                of[WEIGHTS, c] += rate * rate - rate * (2.0 - rate) * of[WEIGHTS, c]
         known += some
+    rows[ROWS] += len(targets)
+    rows[KNOWN] += known
     return known
 
 

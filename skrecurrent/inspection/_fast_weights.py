@@ -3,10 +3,13 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted, check_scalar
 
+from skrecurrent._compat import check_matplotlib_support
 from skrecurrent._fast_weight import FastWeightRegressor
+from skrecurrent._fitted import fitted_record
+from skrecurrent._input import check_rows
+from skrecurrent._learners.fast_weight import fast_weights_in
 from skrecurrent.inspection._plotting import axes_given_or_new, first_rows, style
 
 # More connections than this are numbered on the axis, not named.
@@ -220,13 +223,13 @@ class FastWeightsDisplay:
 
 def _fast_weights_after_rows(estimator, X, sequence_id):
     """The weights after each row of X, of shape (n_samples, n, q)."""
-    rows, starts, _ = estimator._check_rows(X, sequence_id)
-    state, prediction = estimator._state.copy(), np.empty((1, estimator.n_outputs_))
-    fast_weights = np.empty((len(rows), *estimator.weights_.shape))
+    fitted = fitted_record(estimator)
+    rows, starts, _ = check_rows(fitted.columns, X, sequence_id, fitted.stateful)
+    network, weights = fitted.learner.frozen(), estimator.weights_
+    fast_weights = np.empty((len(rows), *weights.shape))
     for k in range(len(rows)):
-        row = slice(k, k + 1)
-        estimator._run(rows[row], starts[row], prediction, state, estimator._statistics)
-        fast_weights[k] = estimator._fast_weights_in(state)
+        network.run(rows[k : k + 1], starts[k : k + 1])
+        fast_weights[k] = fast_weights_in(network.state, weights)
     return fast_weights
 
 

@@ -4,9 +4,10 @@ import numpy as np
 import scipy.linalg
 from sklearn.base import clone
 from sklearn.utils import Bunch
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from skrecurrent._base import BaseRecurrentRegressor
+from skrecurrent._compat import check_matplotlib_support
+from skrecurrent._learners.base import watched
 from skrecurrent.inspection._plotting import axes_given_or_new, style
 
 
@@ -125,43 +126,34 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
             f"RTRLRegressor(); got {kind}."
         )
     recorder = _Recorder()
-    model = clone(estimator).set_callbacks(recorder)
-    recorder.watch(model)
-    model.fit(X, y, sequence_id=sequence_id)
+    with watched(recorder):
+        clone(estimator).set_callbacks(recorder).fit(X, y, sequence_id=sequence_id)
     return recorder.dynamics()
 
 
 class _Recorder:
-    """A callback that also sees the weights after every row."""
+    """A callback that also sees the learner after every row of a pass."""
 
     def __init__(self):
         self._losses, self._output_rates, self._internal_rates = [], [], []
         self._row_ratios, self._distances = [], []
         self._feedback = None
+        self._n_known = 0
 
-    def watch(self, model):
-        """Let the model learn one row at a time; by the hook's contract that changes no bit."""
-        self._model, learn = model, model._learn
-
-        def learn_watched(X, Y, starts, out, *units, **how):
-            if not self._travelled.any():  # an epoch may begin by going back to better weights
-                self._start_from(model.weights_)
-            counts = np.zeros(2, np.int64)  # of explosions and of rows with a target
-            for k in range(len(X)):
-                row = slice(k, k + 1)
-                counts += learn(X[row], Y[row], starts[row], out[row], *units, **how)
-                self._add_change(model.weights_)
-            return counts
-
-        model._learn = learn_watched
-
-    def _start_from(self, weights):
+    def begin(self, learner):
+        """An epoch or a pass begins, perhaps from other weights than the last one ended with."""
+        self._learner, weights = learner, learner.weights
         self._begin, self._last = weights.copy(), weights.copy()
         self._travelled = np.zeros_like(weights)
+        if self._feedback is None:
+            n_outputs = learner.n_outputs
+            self._feedback = weights[n_outputs:, :n_outputs].copy()
+            self._reference = int(np.argmax(np.linalg.norm(self._feedback, axis=1)))
 
-    def _add_change(self, weights):
-        self._travelled += np.abs(weights - self._last)
-        self._last[:] = weights
+    def see(self, learner):
+        """A row was learned, or what an epoch changes after its last one."""
+        self._travelled += np.abs(learner.weights - self._last)
+        self._last[:] = learner.weights
 
     def setup(self, estimator, context):
         """Nothing to prepare."""
@@ -170,23 +162,16 @@ class _Recorder:
         """Nothing to tidy up."""
 
     def on_fit_task_begin(self, estimator, context):
-        if context.task_name != "epoch":
-            return
-        self._start_from(estimator.weights_)
-        self._rows_before = estimator.t_
-        if self._feedback is None:
-            n_outputs = estimator.n_outputs_
-            self._feedback = estimator.weights_[n_outputs:, :n_outputs].copy()
-            self._reference = int(np.argmax(np.linalg.norm(self._feedback, axis=1)))
+        """Epochs begin with ``begin``."""
 
-    def on_fit_task_end(self, estimator, context):
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
         if context.task_name != "epoch":
             return
-        self._add_change(self._model.weights_)  # if any was made after the last row
-        n_outputs, n = estimator.n_outputs_, len(self._last)
-        rates = self._travelled[:, :n] / (estimator.t_ - self._rows_before)
+        n_outputs, n = self._learner.n_outputs, len(self._last)
+        n_known, self._n_known = self._n_known, fitted_estimator.t_
+        rates = self._travelled[:, :n] / (self._n_known - n_known)
         internal_change = (self._last - self._begin)[n_outputs:]
-        self._losses.append(estimator.loss_)
+        self._losses.append(fitted_estimator.loss_)
         self._output_rates.append(rates[:n_outputs].mean())
         self._internal_rates.append(rates[n_outputs:].mean())
         self._row_ratios.append(_row_ratios(internal_change, self._reference))

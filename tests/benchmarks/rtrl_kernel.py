@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from skrecurrent import RTRLRegressor
-from skrecurrent._kernels.rtrl import block_length
+from skrecurrent._kernels.gradient import block_length
 from tests.benchmarks.table import bare_learning, interleaved_seconds, markdown, missed_goals
 
 N_FEATURES, LEARNING_RATE, REPEATS, FEW_REPEATS = 4, 1e-3, 9, 3

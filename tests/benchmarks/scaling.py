@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
-from skrecurrent._kernels.rtrl import N_FILTERS
+from skrecurrent._kernels.bank import N_FILTERS
 from tests.benchmarks.table import markdown, seconds_for_a_while
 
 # Spent on each row of a table, if that is enough for three repeats.

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from skrecurrent import RTRLRegressor
-from skrecurrent._kernels import rtrl, scaling
+from skrecurrent._kernels import network, scaling
 from skrecurrent._kernels._bundle import bundle
 from skrecurrent.datasets import load_elnino, load_sunspots, make_switching_system
 from tests.benchmarks.accuracy import GENERATED
@@ -97,8 +97,8 @@ def prequential(estimator, X, y, learner=None):
         row = X[k : k + 1]
         whole[k] = estimator.predict(row)[0]
         if learner is not None:
-            network = bundle((estimator._net, estimator.weights_, *scaling.AS_GIVEN))
-            rtrl.run(network, estimator.state_.copy(), row, start, learner[k : k + 1])
+            frozen = network.Frozen(estimator._net, estimator.weights_, scaling.AS_GIVEN)
+            network.run(bundle(frozen), estimator.state_.copy(), row, start, learner[k : k + 1])
         estimator.partial_fit(row, y[k : k + 1])
     return whole
 

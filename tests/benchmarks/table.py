@@ -68,5 +68,5 @@ def bare_learning(estimator, X, y):
     targets = y.reshape(len(y), -1)
     starts, out = np.zeros(len(X), np.bool_), np.empty_like(targets)
     return lambda: estimator._learn(
-        X, targets, starts, out, estimator._statistics, estimator._noise
+        X, targets, starts, out, estimator._statistics, estimator._progress
     )

@@ -1,0 +1,98 @@
+"""What ``fit`` or the first ``partial_fit`` leave: one record, replaced in one assignment."""
+
+from typing import NamedTuple
+
+from sklearn.exceptions import NotFittedError
+
+from skrecurrent import _input
+from skrecurrent._learners.base import Learner
+
+
+class Report(NamedTuple):
+    """What the epochs of a ``fit`` came to."""
+
+    n_iter_: int
+    loss_curve_: list
+    loss_: float
+    best_loss_: float
+    validation_scores_: list | None
+    best_validation_score_: float | None
+
+
+class Fitted(NamedTuple):
+    """All that an estimator knows after fitting; a public method reads it once."""
+
+    learner: Learner
+    columns: object  # an unfitted estimator that knows n_features_in_ and feature_names_in_
+    n_plain_features: int  # of these columns, see ``_input``
+    target_ndim: int
+    stateful: bool
+    report: Report | None  # None for a stream that no ``fit`` came before
+
+    @property
+    def n_outputs(self):
+        return self.learner.n_outputs
+
+    def learns_as_is(self, X):
+        """Whether X can be learned without more checks than for its values, as most of a stream."""
+        return self.learner.begun and _input.is_plain(X, self.n_plain_features)
+
+    def check_training_rows(self, X, y, sequence_id):
+        """Checked input for another call."""
+        return _input.check_training_rows(
+            self.columns,
+            X,
+            y,
+            sequence_id,
+            self.stateful,
+            reset=False,
+            n_outputs=self.n_outputs,
+        )
+
+    def in_shape(self, table):
+        """Numbers of all outputs as the user gave targets: one column or several."""
+        return table[:, 0] if self.target_ndim == 1 else table
+
+    def require_stateful(self, method):
+        if not self.stateful:
+            raise ValueError(f"{method} needs stateful=True: without state there is no sequence.")
+
+
+def fitted_record(estimator):
+    """The record of a fitted estimator."""
+    fitted = vars(estimator).get("_fitted")
+    if fitted is None:
+        raise NotFittedError(
+            f"This {type(estimator).__name__} instance is not fitted yet. Call 'fit' or "
+            "'partial_fit' with appropriate arguments before using this estimator."
+        )
+    return fitted
+
+
+class FittedAttribute:
+    """A public attribute that is read from the record, and that is not there before it is.
+
+    ``read`` makes it from the record. An attribute of the same name on an instance comes first.
+    """
+
+    def __init__(self, read):
+        self._read = read
+
+    def __set_name__(self, owner, name):
+        self._name = name
+
+    def __get__(self, estimator, owner=None):
+        if estimator is None:
+            return self
+        fitted = vars(estimator).get("_fitted")
+        try:
+            return self._read(fitted)
+        except AttributeError:
+            raise AttributeError(
+                f"{type(estimator).__name__!r} object has no attribute {self._name!r}"
+            ) from None
+
+
+def reported(name):
+    """An attribute that only ``fit`` leaves."""
+    return FittedAttribute(lambda fitted: getattr(fitted.report, name))

@@ -1,0 +1,211 @@
+"""What users give, checked: rows, targets and sequence ids; functions that know no learner.
+
+``columns`` is an estimator without a fitted network, by which scikit-learn's own checks keep and
+compare the number and the names of the columns of X.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import validate_data
+
+from skrecurrent._kernels import scaling
+
+FLOAT64 = np.dtype(np.float64)
+
+_X_CHECKS = {"dtype": [np.float64, np.float32], "order": "C"}
+_Y_CHECKS = {
+    "dtype": np.float64,
+    "order": "C",
+    "ensure_2d": False,
+    "ensure_all_finite": "allow-nan",
+}
+
+# What the sequence starts of a single row can be; made once, for rows that come one by one.
+_CONTINUES = np.zeros(1, np.bool_)
+_BEGINS = np.ones(1, np.bool_)
+
+
+class Rows(NamedTuple):
+    """Checked input: float64 rows and two-dimensional targets; ids is None if none were given."""
+
+    X: np.ndarray
+    Y: np.ndarray
+    starts: np.ndarray
+    ids: np.ndarray | None
+    target_ndim: int
+
+
+def check_training_rows(columns, X, y, sequence_id, stateful, *, reset, n_outputs=None):
+    """Check X, y and sequence_id together; starts[0] is true."""
+    refuse_text(X, "X")
+    refuse_text(y, "y")
+    X, y = validate_data(columns, X, y, reset=reset, validate_separately=(_X_CHECKS, _Y_CHECKS))
+    check_consistent_length(X, y)
+    rows, targets = writeable(X), writeable(y.reshape(len(y), -1))
+    refuse_huge(rows, "X")
+    refuse_huge(targets, "y")
+    if not reset and targets.shape[1] != n_outputs:
+        raise ValueError(
+            f"y has {targets.shape[1]} outputs, but {type(columns).__name__} was fitted with "
+            f"{n_outputs}."
+        )
+    starts, ids = sequence_starts(sequence_id, len(rows), stateful)
+    return Rows(rows, targets, starts, ids, y.ndim)
+
+
+def check_rows(columns, X, sequence_id, stateful):
+    """Check X of a fitted estimator; returns rows, sequence starts and the answer's dtype."""
+    refuse_text(X, "X")
+    X = validate_data(columns, X, reset=False, **_X_CHECKS)
+    rows = writeable(X)
+    refuse_huge(rows, "X")
+    starts, ids = sequence_starts(sequence_id, len(rows), stateful)
+    if ids is None:
+        starts = continuing(len(rows), stateful)
+    return rows, starts, X.dtype
+
+
+def n_plain_features(columns):
+    """The number of columns of arrays that ``is_plain`` lets pass; -1, none, if they have names."""
+    return -1 if hasattr(columns, "feature_names_in_") else columns.n_features_in_
+
+
+def is_plain(X, n_features):
+    """Whether X is an array that needs no more checks than for its values, as in a stream."""
+    return (
+        type(X) is np.ndarray
+        and X.dtype is FLOAT64
+        and X.ndim == 2
+        and X.shape[1] == n_features
+        and X.flags.carray
+        and len(X) > 0
+    )
+
+
+def plain_targets(X, y, n_outputs, target_ndim):
+    """y as a table, if it is such an array too and the values of both are in order."""
+    if (
+        type(y) is np.ndarray
+        and y.dtype is FLOAT64
+        and y.shape == (len(X), n_outputs)[:target_ndim]
+        and y.flags.carray
+    ):
+        targets = y.reshape(len(X), -1)
+        if scaling.learnable(X, targets):
+            return targets
+    return None
+
+
+def continuing(n_rows, stateful):
+    """Sequence starts of rows that continue the running sequence; to be read only."""
+    if n_rows == 1:
+        return _CONTINUES if stateful else _BEGINS
+    return np.zeros(n_rows, np.bool_) if stateful else np.ones(n_rows, np.bool_)
+
+
+def sequence_starts(sequence_id, n_rows, stateful):
+    """Which rows start a sequence, the first among them; and the ids as an array, or None."""
+    if not stateful:
+        if sequence_id is not None:
+            raise ValueError(
+                "sequence_id is given but stateful=False makes every row its own sequence."
+            )
+        return np.ones(n_rows, np.bool_), None
+    starts = np.zeros(n_rows, np.bool_)
+    starts[0] = True
+    if sequence_id is None:
+        return starts, None
+    ids = _check_ids(sequence_id, n_rows)
+    starts[1:] = ids[1:] != ids[:-1]
+    _refuse_ids_that_return(ids, starts)
+    return starts, ids
+
+
+def _check_ids(sequence_id, n_rows):
+    # a list may mix 1 and "1", which an array of text would not tell apart
+    is_list = isinstance(sequence_id, list | tuple)
+    ids = np.asarray(sequence_id, dtype=object if is_list else None)
+    if ids.ndim != 1 or len(ids) != n_rows:
+        raise ValueError(
+            f"sequence_id must have one entry per row of X, shape ({n_rows},); "
+            f"got shape {ids.shape}."
+        )
+    if np.any(ids != ids):
+        raise ValueError("sequence_id contains NaN.")
+    return ids
+
+
+def _refuse_ids_that_return(ids, starts):
+    seen = set()
+    for row, name in zip(np.flatnonzero(starts), ids[starts].tolist(), strict=True):
+        if name in seen:
+            raise ValueError(
+                f"sequence_id {name!r} returns at row {row} after another sequence; rows of "
+                "one sequence must follow each other."
+            )
+        seen.add(name)
+
+
+def last_rows(starts, fraction):
+    """First of the last rows, which are about that part of all.
+
+    It starts a sequence if that holds out between half and twice the asked number of rows.
+    """
+    n_rows = len(starts)
+    asked = np.clip(round(n_rows * fraction), 1, max(n_rows - 1, 1))
+    split = n_rows - asked
+    boundaries = np.flatnonzero(starts)
+    held_out = n_rows - boundaries
+    boundaries = boundaries[(held_out >= asked / 2) & (held_out <= asked * 2)]
+    if len(boundaries):
+        split = boundaries[np.argmin(np.abs(boundaries - split))]
+    return split
+
+
+def held_out_rows(given, fraction):
+    """First held-out row for early stopping, which needs known targets to judge by."""
+    split = last_rows(given.starts, fraction)
+    if split < 1 or np.isfinite(given.Y[split:]).sum(axis=0).max(initial=0) < 2:
+        raise ValueError(
+            "early_stopping=True judges by the last rows of X and y, but with "
+            f"validation_fraction={fraction} of {len(given.X)} rows fewer than two "
+            "of them have a known target."
+        )
+    return split
+
+
+def check_targets_known(targets):
+    """Every output needs a target to be fitted to."""
+    unknown = np.flatnonzero(np.isnan(targets).all(axis=0))
+    if len(unknown):
+        raise ValueError(
+            f"Input y contains NaN in all training rows of column {unknown[0]}; fit needs at "
+            "least one known target for every output."
+        )
+
+
+def writeable(array):
+    """float64 and writeable, so that one compiled version of each kernel serves."""
+    return np.require(array, dtype=FLOAT64, requirements=["C", "W", "A"])
+
+
+def refuse_text(values, name):
+    """Numbers written as text are refused rather than converted."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        return  # ragged: scikit-learn's own check explains it
+    kind = array.dtype.kind
+    if kind in "USV" or (kind == "O" and any(isinstance(v, str | bytes) for v in array.flat)):
+        what = "records" if kind == "V" else "text"
+        raise ValueError(f"{name} must hold numbers, got {what} (dtype={array.dtype}).")
+
+
+def refuse_huge(values, name):
+    """Numbers whose squares would overflow are refused."""
+    if scaling.known_rows(values) < 0:
+        raise ValueError(
+            f"{name} contains a value beyond {scaling.LARGEST:.0e}, which would overflow."
+        )
