@@ -9,6 +9,10 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
     what a new network starts with.
 ``_nbytes(n_features, n_outputs, n_rows)``
     bytes that ``fit`` to so many rows takes, or a stream where ``n_rows`` is None.
+``_stop(n_features, n_outputs)``
+    only where parameters may be None: when training ends.
+``_max_tasks(stop, n_features, n_outputs)``
+    only where callbacks do not see one task per epoch: how many there may be, None if unknown.
 ``_train(epochs)``
     only where ``fit`` is more than passes over the rows; trains ``epochs.learner``.
 ``_conclude(learner, epochs)``
@@ -119,6 +123,12 @@ class BaseRecurrentRegressor(
     @abstractmethod
     def _nbytes(self, n_features, n_outputs, n_rows): ...
 
+    def _stop(self, n_features, n_outputs):
+        return Stop(self.max_iter, self.tol, self.n_iter_no_change)
+
+    def _max_tasks(self, stop, n_features, n_outputs):
+        return stop.max_iter
+
     def _train(self, epochs):
         passes(epochs)
 
@@ -196,9 +206,9 @@ class BaseRecurrentRegressor(
         check_targets_known(given.Y[:split])
         learner = self._learner_to_train(given)
         learner.absorb(given.X[:split], given.Y[:split])
-        context = callback_context(self, max_subtasks=self.max_iter)
+        stop = self._stop(*learner.size[1:])
+        context = callback_context(self, max_subtasks=self._max_tasks(stop, *learner.size[1:]))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        stop = Stop(self.max_iter, self.tol, self.n_iter_no_change)
         reporter = _Reporter(self, context, X, y)
         epochs = Epochs(learner, given, len(given.X) if split is None else split, stop, reporter)
 
@@ -278,6 +288,8 @@ class BaseRecurrentRegressor(
 
     def _with_best_weights(self, learner, epochs):
         """The learner as the best epoch left it, and what follows from that."""
+        if epochs.choose is not None:
+            epochs.judge()
         learner.restore(epochs.best.snapshot)
         learner.progress.rows[scaling.KNOWN] = epochs.n_known
         variance = epochs.error_variance(self._conclude(learner, epochs))
@@ -671,23 +683,43 @@ def _nbytes_of_rows(given):
 
 
 class _Reporter:
-    """Tells callbacks what the epochs do, and the user if asked to."""
+    """Tells callbacks what the epochs do, and the user if asked to.
+
+    Epochs may belong to one of several starts that take turns, each a task of its own.
+    """
 
     def __init__(self, estimator, context, X, y):
         self.estimator, self.context, self.X, self.y = estimator, context, X, y
         self.snapshot = None  # makes the attributes of an estimator that stops now
+        self._starts, self._epochs = {}, {}
 
-    def begin(self):
-        self.task = self.context.subcontext(task_name="epoch")
-        self.task.call_on_fit_task_begin(estimator=self.estimator)
+    def begin(self, start=None):
+        parent = self.context if start is None else self._task_of(start)
+        self._epochs[start] = self._begun(parent, task_name="epoch")
 
-    def end(self, epochs):
+    def end(self, message, start=None):
         if self.estimator.verbose:
-            message = f"Epoch {epochs.n_iter}, loss = {epochs.loss:.8f}"
-            if epochs.holds_out:
-                message += f", validation score = {epochs.validation_score:.6f}"
             print(message)
-        return self.task.call_on_fit_task_end(
+        return self._ended(self._epochs.pop(start))
+
+    def close(self):
+        """No start goes on."""
+        while self._epochs:
+            self._ended(self._epochs.popitem()[1])
+        while self._starts:
+            self._ended(self._starts.popitem()[1])
+
+    def _task_of(self, start):
+        if start not in self._starts:
+            task = self._begun(self.context, task_name="start", max_subtasks=None)
+            self._starts[start] = task
+        return self._starts[start]
+
+    def _begun(self, parent, **task):
+        return parent.subcontext(**task).call_on_fit_task_begin(estimator=self.estimator)
+
+    def _ended(self, task):
+        return task.call_on_fit_task_end(
             estimator=self.estimator,
             X=self.X,
             y=self.y,

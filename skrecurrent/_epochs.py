@@ -32,8 +32,10 @@ class Best(NamedTuple):
 class Epochs:
     """Counts and judges the epochs of one ``fit``, reports them, and remembers the best.
 
-    ``learner`` is the one in training; whoever trains another one instead puts it there. ``report``
-    has two methods: ``begin()`` and ``end(epochs)``, which returns whether to stop.
+    ``learner`` is the one in training; whoever trains another one instead puts it there. Whoever
+    chooses the best weights by other means puts a function at ``choose`` that brings them into the
+    learner, and calls ``settle``. ``report`` has two methods: ``begin()`` and ``end(message)``,
+    which returns whether to stop.
     """
 
     def __init__(self, learner, rows, split, stop, report):
@@ -41,7 +43,8 @@ class Epochs:
         self.X, self.Y = learner.to_network_units(rows.X, rows.Y)
         self.starts, self.split = rows.starts, split
         self._judged = slice(split, None) if self.holds_out else slice(split)
-        self.best = None
+        self.best = self.choose = None
+        self.choice = None  # what else is to be reported
         self.loss = self.criterion = self.validation_score = None  # of the weights judged last
         self.loss_curve, self.validation_scores = [], []
         self.n_begun = 0
@@ -95,9 +98,20 @@ class Epochs:
         self.loss_curve.append(self.loss)
         self._without_improvement = 0 if improved else self._without_improvement + 1
         self.learner.forget()
-        self._asked_to_stop = self.report.end(self)
+        self._asked_to_stop = self.report.end(self._message())
         self.exploded = explosions > 0
         return improved
+
+    def _message(self):
+        message = f"Epoch {self.n_iter}, loss = {self.loss:.8f}"
+        if self.holds_out:
+            message += f", validation score = {self.validation_score:.6f}"
+        return message
+
+    def settle(self, loss_curve, validation_scores, n_known):
+        """The epochs that led to what was chosen, when so many rows were known before."""
+        self.loss_curve, self.validation_scores = list(loss_curve), list(validation_scores)
+        self.n_known = n_known + self.n_iter * scaling.known_rows(self.Y[: self.split])
 
     def judge_by(self, rows, washout=None):
         """From now on the best weights are those with the least error on these rows.
@@ -112,6 +126,8 @@ class Epochs:
 
     def judge(self):
         """Run the frozen network over all rows; returns whether it improved by ``tol``."""
+        if self.choose is not None:
+            self.choose()
         predictions = self.learner.run_from_rest(self.X, self.starts)
         self.loss = half_mean_square(predictions[: self.split] - self.Y[: self.split])
         judged, targets = predictions[self._judged], self.Y[self._judged]
@@ -119,7 +135,7 @@ class Epochs:
         if self.holds_out:
             self.validation_score = r2_of_known(targets, judged)
         before = np.inf if self.best is None else self.best.criterion
-        if self.best is None or self.criterion < before:
+        if self.best is None or self.choose is not None or self.criterion < before:
             self.best = Best(
                 self.learner.snapshot(),
                 predictions - self.Y,
@@ -162,6 +178,7 @@ class Epochs:
             best_loss_=self.best.loss,
             validation_scores_=list(self.validation_scores) if holds_out else None,
             best_validation_score_=self.best.validation_score,
+            choice=self.choice,
         )
 
 

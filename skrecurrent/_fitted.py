@@ -17,6 +17,7 @@ class Report(NamedTuple):
     best_loss_: float
     validation_scores_: list | None
     best_validation_score_: float | None
+    choice: object  # a named tuple of public attributes that only some estimators have, or None
 
 
 class Fitted(NamedTuple):
@@ -96,3 +97,8 @@ class FittedAttribute:
 def reported(name):
     """An attribute that only ``fit`` leaves."""
     return FittedAttribute(lambda fitted: getattr(fitted.report, name))
+
+
+def chosen(name):
+    """An attribute that only the ``fit`` of some estimators leaves."""
+    return FittedAttribute(lambda fitted: getattr(fitted.report.choice, name))

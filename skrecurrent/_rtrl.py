@@ -1,26 +1,35 @@
 """Real-time recurrent learning, exact and online."""
 
-from numbers import Real
+import warnings
+from numbers import Integral, Real
 
-from skrecurrent import _levenberg_marquardt, _reservoir
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skrecurrent import _reservoir
 from skrecurrent._base import N_JOBS, BaseRecurrentRegressor, LossGradientMixin
 from skrecurrent._compat import Interval, StrOptions
-from skrecurrent._epochs import passes
+from skrecurrent._epochs import Stop, passes
+from skrecurrent._fitted import chosen
 from skrecurrent._learners.rtrl import SOLVERS, BankLearner, RowLearner
+from skrecurrent._least_squares.fit import GIVEN, Choice, conclude, fit, nbytes
+from skrecurrent._least_squares.race import Start
+from skrecurrent._least_squares.starts import KINDS, network, reservoir
 
 # Solvers whose streams have a learner of their own.
 _BANK_SOLVERS = ("auto", "lm")
 
-# "auto" leaves Levenberg-Marquardt where one iteration takes more operations than this, about a
-# second.
-_MOST_OPERATIONS = 10**10
+# "auto" leaves least squares where more weights than these are to be trained into hidden units, or,
+# of an echo state network, are read by an output: from there on a step on the 8000 rows of the
+# first stage takes more than ten seconds.
+_MOST_WEIGHTS = 5000
 
-# Its passes of the Kalman filter are then at most so many.
-_FILTER_PASSES = 20
+# Largest numbers of epochs, and of epochs without improvement, where they are None.
+_STOPS = {"lm": (50, 20), "dekf": (20, 10), "sgd": (150, 10), "adam": (150, 10)}
 
 # Initial weights from inputs and bias to hidden units are uniform in plus or minus these. With .5
 # and .1 streams were 19 % worse, with input scales that differ from unit to unit 6 % (geometric
-# means of 9 tuning tasks). Levenberg-Marquardt multiplies the input weights, see there.
+# means of 9 tuning tasks). Least squares has starts of its own.
 _INPUT_SCALE = 0.25
 _BIAS_SCALE = 0.2
 
@@ -269,16 +278,22 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     100
     """
 
+    solver_ = chosen("solver_")
+    init_ = chosen("init_")
+    init_errors_ = chosen("init_errors_")
+
     _parameter_constraints = {
         **BaseRecurrentRegressor._parameter_constraints,
         "solver": [StrOptions({*_BANK_SOLVERS, *SOLVERS})],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "init": [StrOptions({"auto", *KINDS})],
         "train_hidden": ["boolean"],
         "update_order": [StrOptions({"synchronous", "hidden-first"})],
-        "dt": [Interval(Real, 0, 1, closed="right")],
+        "dt": [Interval(Real, 0, 1, closed="right"), None],
         "output_dt": [Interval(Real, 0, 1, closed="right"), None],
         "spectral_radius": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
         "n_jobs": N_JOBS,
     }
 
@@ -288,15 +303,15 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         *,
         solver="auto",
         learning_rate_init=0.001,
-        momentum=0.0,
+        init="auto",
         train_hidden=True,
         update_order="hidden-first",
-        dt=1.0,
+        dt=None,
         output_dt=None,
         spectral_radius=0.9,
-        max_iter=150,
+        max_iter=None,
         tol=1e-4,
-        n_iter_no_change=10,
+        n_iter_no_change=None,
         early_stopping=False,
         validation_fraction=0.1,
         standardize=True,
@@ -309,7 +324,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         self.n_hidden = n_hidden
         self.solver = solver
         self.learning_rate_init = learning_rate_init
-        self.momentum = momentum
+        self.init = init
         self.train_hidden = train_hidden
         self.update_order = update_order
         self.dt = dt
@@ -330,23 +345,20 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     # ------------------------------------------------------------------ hooks
 
     def _new_learner(self, n_features, n_outputs, standardize):
+        dt = 1.0 if self.dt is None else self.dt
         network = {
             "n_hidden": self.n_hidden,
             "n_features": n_features,
             "n_outputs": n_outputs,
             "standardize": standardize,
-            "dt": _reservoir.euler_steps(self.n_hidden, n_outputs, self.dt, self.output_dt),
+            "dt": _reservoir.euler_steps(self.n_hidden, n_outputs, dt, self.output_dt),
+            "free_dt": self.dt is None,
             "hidden_first": self.update_order == "hidden-first",
             "train_hidden": self.train_hidden,
         }
         if self.solver in _BANK_SOLVERS:
             return BankLearner(**network)
-        return RowLearner(
-            solver=self.solver,
-            learning_rate=self.learning_rate_init,
-            momentum=self.momentum,
-            **network,
-        )
+        return RowLearner(solver=self.solver, learning_rate=self.learning_rate_init, **network)
 
     def _draw_weights(self, learner, random_state):
         """A reservoir whose output rows and output feedback are zero."""
@@ -361,28 +373,75 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         )
         learner.assign(weights=weights)
 
+    def _solver_of_fit(self, n_features):
+        """What "auto" is: the same for all numbers of rows."""
+        if self.solver != "auto":
+            return self.solver
+        n_read = self.n_hidden + n_features + 1
+        n_weights = n_read * self.n_hidden if self.train_hidden else n_read
+        return "lm" if n_weights <= _MOST_WEIGHTS else "dekf"
+
+    def _stop(self, n_features, n_outputs):
+        max_iter, patience = _STOPS[self._solver_of_fit(n_features)]
+        return Stop(
+            max_iter if self.max_iter is None else self.max_iter,
+            self.tol,
+            patience if self.n_iter_no_change is None else self.n_iter_no_change,
+        )
+
+    def _max_tasks(self, stop, n_features, n_outputs):
+        return None if self._solver_of_fit(n_features) == "lm" else stop.max_iter
+
     def _train(self, epochs):
-        learner = epochs.learner
-        if self._by_least_squares(*epochs.size):
-            _levenberg_marquardt.fit(learner, epochs, self.n_jobs)
+        solver = self._solver_of_fit(epochs.size[0])
+        if solver == "lm":
+            fit(epochs.learner, epochs, self._starts(epochs.learner), self.n_jobs)
             return
         if self.solver == "auto":
-            epochs.stop = epochs.stop._replace(max_iter=min(self.max_iter, _FILTER_PASSES))
-            epochs.learner = RowLearner(solver="dekf", **learner.settings)
-            epochs.learner.inherit(learner)
+            self._hand_over(epochs)
+        epochs.choice = Choice(solver, GIVEN if self._goes_on() else "random", {})
         passes(epochs)
 
-    def _by_least_squares(self, n_features, n_outputs, n_rows):
-        """Whether ``fit`` goes by Levenberg-Marquardt, or by the readout's own least squares."""
-        if self.solver != "auto":
-            return self.solver == "lm"
-        n_read = self.n_hidden + n_features + 1
-        n_weights = (n_outputs + self.n_hidden if self.train_hidden else 1) * n_read
-        return (n_rows * n_outputs + n_weights) * n_weights**2 <= _MOST_OPERATIONS
+    def _hand_over(self, epochs):
+        """To the Kalman filter."""
+        warnings.warn(
+            f"n_hidden={self.n_hidden} makes more than {_MOST_WEIGHTS} weights into hidden units: "
+            "solver='auto' is 'dekf' for this fit, which is far less accurate than 'lm'.",
+            UserWarning,
+            stacklevel=8,
+        )
+        learner = epochs.learner
+        epochs.learner = RowLearner(solver="dekf", **learner.settings)
+        epochs.learner.inherit(learner)
+
+    def _goes_on(self):
+        """Whether ``fit`` continues from present weights."""
+        return self.warm_start and self.__sklearn_is_fitted__()
+
+    def _starts(self, learner):
+        """The networks that least squares may start from."""
+        net = learner.net._replace(dt=learner.net.dt.copy())
+        if self._goes_on():
+            return [Start(GIVEN, net, learner.weights.copy())]
+        if self.init == "mixed" and self.dt is not None:
+            raise ValueError(
+                f"init='mixed' chooses Euler steps itself, but dt={self.dt}; set dt=None."
+            )
+        names = KINDS if self.init == "auto" else (self.init,)
+        if self.dt is not None:
+            names = [name for name in names if name != "mixed"]
+        random_state = check_random_state(self.random_state)
+        size = self.n_hidden, learner.size.n_features
+        starts = []
+        for name in names:
+            rows, dt = reservoir(name, *size, self.spectral_radius, random_state)
+            dt = dt if self.dt is None else np.full(self.n_hidden, self.dt)
+            starts.append(Start(name, *network(rows, dt, net)))
+        return starts
 
     def _conclude(self, learner, epochs):
-        if self._by_least_squares(*epochs.size):
-            return _levenberg_marquardt.conclude(learner, epochs, self.n_jobs)
+        if self._solver_of_fit(epochs.size[0]) == "lm":
+            return conclude(learner, epochs)
         return 0
 
     def _nbytes(self, n_features, n_outputs, n_rows):
@@ -391,9 +450,6 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             return RowLearner.nbytes(*size, self.solver, self.train_hidden)
         if n_rows is None:
             return BankLearner.nbytes(*size, self.train_hidden)
-        if self._by_least_squares(*size[1:], n_rows):
-            n = n_outputs + self.n_hidden
-            return _levenberg_marquardt.nbytes(
-                n, n + n_features + 1, n_outputs, n_rows, self.train_hidden
-            )
+        if self._solver_of_fit(n_features) == "lm":
+            return nbytes(*size, n_rows, self.train_hidden)
         return RowLearner.nbytes(*size, "dekf", self.train_hidden)

@@ -28,10 +28,11 @@ def sized(compiled, plain):
 
 # Each entry is a small, quick estimator; the contract must hold for all of them.
 ESTIMATORS = {
-    "lm": RTRLRegressor(4, solver="lm", max_iter=3, random_state=0),
+    "lm": RTRLRegressor(4, solver="lm", init="random", max_iter=3, random_state=0),
     "lm-synchronous": RTRLRegressor(
         3,
         solver="lm",
+        init="random",
         update_order="synchronous",
         dt=0.8,
         output_dt=0.9,
@@ -40,9 +41,7 @@ ESTIMATORS = {
         random_state=0,
     ),
     "dekf": RTRLRegressor(4, solver="dekf", max_iter=3, random_state=0),
-    "sgd": RTRLRegressor(
-        3, solver="sgd", learning_rate_init=0.02, momentum=0.5, max_iter=3, random_state=0
-    ),
+    "sgd": RTRLRegressor(3, solver="sgd", learning_rate_init=0.02, max_iter=3, random_state=0),
     "adam-synchronous": RTRLRegressor(
         5, solver="adam", update_order="synchronous", dt=0.6, max_iter=3, random_state=0
     ),

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skrecurrent._descent import Descent
-from skrecurrent._kernels import projection, rtrl
-from skrecurrent._least_squares import (
+from skrecurrent._kernels import network, projection
+from skrecurrent._least_squares.descent import Descent
+from skrecurrent._least_squares.problem import (
     DataSpace,
     Decay,
     LeastSquares,
@@ -38,7 +38,7 @@ def random_problem(case, n_rows=70, missing=0.3):
     starts[[0, 20, 21, 55]] = True
     weights = rng.normal(size=(n, q)) / np.sqrt(q)
     weights[:, :n_outputs] = 0.0
-    net = rtrl.Net(dt, n_outputs, hidden_first)
+    net = network.Net(dt, n_outputs, hidden_first)
     return LeastSquares(net, X, Y.reshape(n_rows, -1), starts, 0.1), weights
 
 

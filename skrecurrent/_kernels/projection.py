@@ -2,7 +2,7 @@
 
 Predictions are then linear in the output rows of W, which least squares solves for, and what is
 left to differentiate are the h = n - n_outputs hidden units. Phi and Psi (T, q) are what
-``rtrl.record`` noted, p = q - n_outputs the numbers that a row of W reads.
+``network.record`` noted, p = q - n_outputs the numbers that a row of W reads.
 
 ``hidden_jacobian`` goes by blocks of K rows, as ``jacobian.py`` does: the adjoints of all
 predictions in a block, and of the state at its end, are sent back to the block's start; one product

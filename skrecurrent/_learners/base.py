@@ -453,6 +453,11 @@ def watched(watcher):
         _watcher.reset(token)
 
 
+def is_watched():
+    """Whether somebody watches."""
+    return _watcher.get() is not None
+
+
 def tell_watcher(event, learner):
     """Call the method of this name, if somebody watches."""
     watcher = _watcher.get()

@@ -30,13 +30,16 @@ class Curvature(NamedTuple):
 
 
 class _RTRLLearner(Learner):
-    """The network, and the exact gradient along a stream."""
+    """The network, and the exact gradient along a stream.
 
-    def __init__(self, *, dt, hidden_first, train_hidden, copies=1, **size):
+    With ``free_dt`` training may choose the Euler steps of hidden units, and writes to ``net.dt``.
+    """
+
+    def __init__(self, *, dt, hidden_first, train_hidden, free_dt=False, copies=1, **size):
         n_outputs = size["n_outputs"]
         n = n_outputs + size["n_hidden"]
         super().__init__(**size, n_states=copies * n)
-        self.train_hidden = train_hidden
+        self.train_hidden, self.free_dt = train_hidden, free_dt
         self.uses_blas = n >= _THREADED_UNITS
         self.net = network.Net(np.array(dt, dtype=float), n_outputs, hidden_first)
         self.guard = guard.new_guard(self.weights, _NO_GAINS, 1.0, n)
@@ -51,6 +54,19 @@ class _RTRLLearner(Learner):
 
     def _assigned(self):
         guard.mark_good(self.guard, self.weights, _NO_GAINS)
+
+    def inherit(self, other):
+        if self.free_dt:
+            hidden = slice(self.n_outputs, None)
+            self.net.dt[hidden] = other.net.dt[hidden]
+        super().inherit(other)
+
+    def snapshot(self):
+        return {**super().snapshot(), "dt": self.net.dt.copy()}
+
+    def restore(self, snapshot):
+        self.net.dt[:] = snapshot["dt"]
+        super().restore(snapshot)
 
     def _check_block(self, block):
         in_block, has_earlier = block.position
@@ -71,13 +87,13 @@ _NO_GAINS = np.empty(0)
 class RowLearner(_RTRLLearner):
     """Every row's gradient at once changes the weights: "sgd", "adam" and "dekf"."""
 
-    def __init__(self, *, solver, learning_rate=0.0, momentum=0.0, **network):
+    def __init__(self, *, solver, learning_rate=0.0, **network):
         super().__init__(**network)
         self.block = self._new_block()
         n, q = self.weights.shape
         n_rows = n if self.train_hidden else self.n_outputs
         self.optimizer = _new_optimizer(
-            SOLVERS[solver], n_rows, q, self.n_outputs, float(learning_rate), float(momentum)
+            SOLVERS[solver], n_rows, q, self.n_outputs, float(learning_rate)
         )
 
     def _learning(self, units, progress):
@@ -205,23 +221,21 @@ def _numbers_of_network(n, q, n_outputs, train_hidden):
     return numbers
 
 
-def _new_optimizer(solver, n_rows, q, n_outputs, learning_rate, momentum):
+def _new_optimizer(solver, n_rows, q, n_outputs, learning_rate):
     """A rule that has not made a step; arrays that it does not use are empty."""
-    used = {name: np.zeros((0, 0)) for name in ("velocity", "second_moment", "prior")}
+    used = {name: np.zeros((0, 0)) for name in ("first_moment", "second_moment", "prior")}
     covariance = np.zeros((0, 0, 0))
     if solver == rtrl.DEKF:
         used["prior"] = np.full((n_rows, q), _HIDDEN_PRIOR)
         used["prior"][:n_outputs] = _OUTPUT_PRIOR
         covariance = np.zeros(covariance_shape(n_rows, q))
         covariance[:, np.arange(q), np.arange(q)] = used["prior"]
-    else:
-        used["velocity"] = np.zeros((n_rows, q))
-        if solver == rtrl.ADAM:
-            used["second_moment"] = np.zeros((n_rows, q))
+    elif solver == rtrl.ADAM:
+        used["first_moment"] = np.zeros((n_rows, q))
+        used["second_moment"] = np.zeros((n_rows, q))
     return rtrl.Optimizer(
         solver=solver,
         learning_rate=learning_rate,
-        momentum=momentum,
         covariance=covariance,
         innovation_variance=np.ones(n_outputs),
         steps=np.zeros(1, dtype=np.int64),

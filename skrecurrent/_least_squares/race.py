@@ -8,10 +8,13 @@ say.
 from typing import NamedTuple
 
 import numpy as np
+from joblib import Parallel, delayed
 
-from skrecurrent._descent import Descent
-from skrecurrent._kernels import rtrl
-from skrecurrent._least_squares import LeastSquares
+from skrecurrent._input import last_rows
+from skrecurrent._kernels import network
+from skrecurrent._least_squares.descent import Descent
+from skrecurrent._least_squares.feedback import JointDescent, JointLeastSquares, feeds_back
+from skrecurrent._least_squares.problem import LeastSquares
 
 # Judged rows: this part of all, and at most so many.
 _JUDGED_FRACTION = 0.15
@@ -19,7 +22,7 @@ _MOST_JUDGED = 2000
 
 # The first stage learns at most so many rows, the last ones before those that judge. Later stages
 # learn so many times more, in so many steps, the last number for all later ones.
-_FIRST_ROWS = 8000
+FIRST_ROWS = 8000
 _MORE_ROWS = 4
 _STEPS_WITH_MORE_ROWS = (15, 8)
 
@@ -45,27 +48,23 @@ _VARIANCE = 0.01
 
 
 def first_judged_row(starts, Y):
-    """Where the last rows begin, which judge; no row does if one side had no target.
-
-    They begin with a sequence if that makes them between half and twice as many as asked.
-    """
+    """Where the last rows begin, which judge; no row does if one side had no target."""
     n_rows = len(starts)
-    asked = min(round(_JUDGED_FRACTION * n_rows), _MOST_JUDGED)
-    split = n_rows - asked
-    boundaries = np.flatnonzero(starts)
-    judged = n_rows - boundaries
-    boundaries = boundaries[(judged >= asked / 2) & (judged <= asked * 2)]
-    if len(boundaries):
-        split = int(boundaries[np.argmin(np.abs(boundaries - split))])
+    split = last_rows(starts, min(_JUDGED_FRACTION, _MOST_JUDGED / n_rows))
     known = np.isfinite(Y)
-    return split if known[:split].any() and known[split:].any() else n_rows
+    return int(split) if known[:split].any() and known[split:].any() else n_rows
+
+
+def first_rows_scale(starts):
+    """What errors of a sequence's first rows are multiplied by."""
+    return _FIRST_ROWS_SCALE if np.sum(starts) == 1 else _FIRST_ROWS_SCALE_OF_SEVERAL
 
 
 class Start(NamedTuple):
     """A network to start from."""
 
     name: str
-    net: rtrl.Net
+    net: network.Net
     weights: np.ndarray
 
 
@@ -73,22 +72,26 @@ class Found(NamedTuple):
     """A trained network, and how it came about."""
 
     name: str  # of its start
-    net: rtrl.Net
+    net: network.Net
     weights: np.ndarray
     judged: float  # the error that judged it
     n_iter: int  # steps of its first stage
     descent: tuple  # decay, anchor and damping, to go on from
 
 
-class Iteration(NamedTuple):
+class Step(NamedTuple):
     """What is reported after every step."""
 
     name: str  # of the start
-    stage: str  # "race", "more rows", "all rows"
+    stage: str  # RACE, MORE_ROWS or ALL_ROWS
     n_iter: int  # in this stage
     judged: float
-    loss: float  # mean squared error of the learned rows
-    improved: bool
+    loss: float  # half the mean squared error of the learned rows that count in full
+    net: network.Net
+    weights: np.ndarray
+
+
+RACE, MORE_ROWS, ALL_ROWS = "race", "more rows", "all rows"
 
 
 class Stopped(Exception):
@@ -106,7 +109,7 @@ class Judge:
     def __init__(self, X, Y, starts, split):
         begin = 0
         if split < len(X):
-            begin = max(np.flatnonzero(starts[: split + 1])[-1], split - _FIRST_ROWS)
+            begin = max(np.flatnonzero(starts[: split + 1])[-1], split - FIRST_ROWS)
         self.X, self.Y, self.starts = X[begin:], Y[begin:], starts[begin:]
         self.split = split - begin if split < len(X) else 0
         self.n_after_rest = min(_ROWS_AFTER_REST, self.split // 2)
@@ -125,7 +128,7 @@ class Judge:
 
     def _error(self, net, weights, begin):
         """Mean squared error of the judged rows, run from this row on."""
-        predictions = _predictions(net, weights, self.X[begin:], self.starts[begin:])
+        predictions = predictions_of(net, weights, self.X[begin:], self.starts[begin:])
         known = ~np.isnan(self.Y[self.split :])
         return np.mean((predictions[self.split - begin :] - self.Y[self.split :])[known] ** 2)
 
@@ -135,18 +138,24 @@ class Judge:
         rows = (first[:, None] + np.arange(self.n_after_rest)).ravel()
         starts = np.zeros(len(rows), np.bool_)
         starts[:: self.n_after_rest] = True
-        predictions = _predictions(net, weights, self.X[rows], starts)
+        predictions = predictions_of(net, weights, self.X[rows], starts)
         outside = np.maximum(np.abs(predictions - self.middle) - self.half_range, 0.0)
         squares = (outside / np.where(self.half_range > 0.0, self.half_range, np.inf)) ** 2
         return np.median(squares.reshape(_RESTARTS, -1).mean(axis=1))
 
+    def farthest(self, net, weights):
+        """How far predictions of judged rows leave the range of the targets, in ranges."""
+        predictions = predictions_of(net, weights, self.X, self.starts)[self.split :]
+        outside = np.maximum(np.abs(predictions - self.middle) - self.half_range, 0.0)
+        return np.max(outside / np.where(self.half_range > 0.0, 2.0 * self.half_range, np.inf))
 
-def _predictions(net, weights, X, starts):
+
+def predictions_of(net, weights, X, starts):
     """Of a run from rest."""
     n, q = weights.shape
     Phi, Psi = np.empty((len(X), q)), np.empty((len(X), q))
     predictions = np.empty((len(X), net.n_outputs))
-    rtrl.record(net, weights, np.zeros(n), X, starts, Phi, Psi, predictions)
+    network.record(net, weights, np.zeros(n), X, starts, Phi, Psi, predictions)
     return predictions
 
 
@@ -155,7 +164,7 @@ class Run:
 
     def __init__(self, start, problem, judge, descent=(), n_iter=None):
         self.start, self.judge = start, judge
-        self.descent = Descent(problem, start.weights, _VARIANCE, *descent)
+        self.descent = _descent(problem, start.weights, descent)
         self.n_iter = self.without_improvement = 0
         self._found_at = n_iter
         self.found = self._found(judge(start.net, self.weights))
@@ -170,77 +179,97 @@ class Run:
         state = descent.decay, descent.anchor, descent.damping
         return Found(self.start.name, self.start.net, self.weights, judged, n_iter, state)
 
-    def step(self):
-        self.descent.step()
-        self.n_iter += 1
-
-    def look(self, tol):
-        """Judge the network as it now is; returns its error and whether it improved by ``tol``."""
-        judged = self.judge(self.start.net, self.weights)
-        improved = judged < self.found.judged * (1.0 - tol)
+    def step(self, tol):
+        """One step, and the error that judges it."""
+        with np.errstate(over="ignore", invalid="ignore"):  # threads have their own
+            self.descent.step()
+            self.n_iter += 1
+            self.judged = self.judge(self.start.net, self.weights)
+        improved = self.judged < self.found.judged * (1.0 - tol)
         self.without_improvement = 0 if improved else self.without_improvement + 1
-        if judged < self.found.judged:
-            self.found = self._found(judged)
-        return judged, improved
+        if self.judged < self.found.judged:
+            self.found = self._found(self.judged)
+        return self
+
+    def last_step(self, stage):
+        problem, errors = self.descent.problem, self.descent.point.errors
+        loss = 0.5 * np.sum(errors[problem.counted] ** 2) / max(problem.counted.sum(), 1)
+        net = self.start.net
+        return Step(self.start.name, stage, self.n_iter, self.judged, loss, net, self.weights)
+
+
+def _descent(problem, weights, state):
+    joint = feeds_back(weights, problem.net.n_outputs)
+    return (JointDescent if joint else Descent)(problem, weights, _VARIANCE, *state)
 
 
 class Race:
     """Train from several starts; ``best`` is at every moment the best network so far.
 
-    ``report`` is called with an ``Iteration`` after every step and may raise ``Stopped``.
-    ``judged`` has the error of every start.
+    ``report.begin(name, net, weights)`` is called before every step, with the name of its start and
+    the network, and ``report.end(step)`` after it; that may raise ``Stopped``. ``judged`` has the
+    error of every start. Starts are stepped in ``n_jobs`` threads.
     """
 
-    def __init__(self, starts, X, Y, sequence_starts, split, *, max_iter, patience, tol, report):
+    def __init__(
+        self, starts, X, Y, sequence_starts, split, *, max_iter, patience, tol, report, n_jobs=None
+    ):
         self.starts, self.X, self.Y, self.sequence_starts = starts, X, Y, sequence_starts
         self.split, self.max_iter, self.patience, self.tol = split, max_iter, patience, tol
-        self.report = report
+        self.report, self.n_jobs = report, n_jobs
         self.best = None
         self.judged = {}
         self.judge = Judge(X, Y, sequence_starts, split)
-        n_sequences = np.sum(sequence_starts)
-        self.first_rows = _FIRST_ROWS_SCALE if n_sequences == 1 else _FIRST_ROWS_SCALE_OF_SEVERAL
+        self.first_rows = first_rows_scale(sequence_starts)
 
     def run(self):
         """The best network that judged rows know of."""
         try:
-            begin = max(0, self.split - _FIRST_ROWS)
+            begin = max(0, self.split - FIRST_ROWS)
             self._race(begin)
             self._learn_more_rows(begin)
         except Stopped:
             pass
         return self.best
 
-    def _problem(self, net, begin, end):
+    def _problem(self, start, begin, end):
         starts = self.sequence_starts[begin:end].copy()
         starts[0] = True
-        return LeastSquares(net, self.X[begin:end], self.Y[begin:end], starts, self.first_rows)
+        joint = feeds_back(start.weights, start.net.n_outputs)
+        problem = JointLeastSquares if joint else LeastSquares
+        return problem(start.net, self.X[begin:end], self.Y[begin:end], starts, self.first_rows)
 
     def _race(self, begin):
         runs = []
         for start in self.starts:
-            run = Run(start, self._problem(start.net, begin, self.split), self.judge)
+            run = Run(start, self._problem(start, begin, self.split), self.judge)
             runs.append(run)
             self._offer(run.found)
         marks = () if len(self.X) <= _FEW_ROWS else _MARKS
         for mark, left in (*marks, (self.max_iter, 1)):
-            while self._going(runs, min(mark, self.max_iter)):
+            while self._round(runs, min(mark, self.max_iter)):
                 pass
             runs = sorted(runs, key=lambda run: run.found.judged)[:left]
 
-    def _going(self, runs, n_iter):
+    def _round(self, runs, n_iter):
         """One step of each run that is not over; returns whether there was one."""
         going = [r for r in runs if r.n_iter < n_iter and r.without_improvement < self.patience]
         for run in going:
-            self._advance(run, "race")
+            self._begin(run)
+        for run in self._stepped(going):
             self._offer(run.found)
+            self.report.end(run.last_step(RACE))
         return bool(going)
 
-    def _advance(self, run, stage):
-        run.step()
-        judged, improved = run.look(self.tol)
-        loss = 2.0 * run.descent.point.loss / max(run.descent.problem.counted.sum(), 1)
-        self.report(Iteration(run.start.name, stage, run.n_iter, judged, loss, improved))
+    def _stepped(self, runs):
+        """The runs, as each has made a step."""
+        if self.n_jobs in (None, 1) or len(runs) == 1:
+            return (run.step(self.tol) for run in runs)
+        parallel = Parallel(self.n_jobs, prefer="threads", return_as="generator")
+        return parallel(delayed(run.step)(self.tol) for run in runs)
+
+    def _begin(self, run):
+        self.report.begin(run.start.name, run.start.net, run.weights)
 
     def _offer(self, found):
         self.judged[found.name] = found.judged
@@ -252,18 +281,19 @@ class Race:
         stage = 0
         while begin > 0:
             stage += 1
-            begin = max(0, self.split - _FIRST_ROWS * _MORE_ROWS**stage)
+            begin = max(0, self.split - FIRST_ROWS * _MORE_ROWS**stage)
             if self.split < 1.5 * (self.split - begin):
                 begin = 0
             best = self.best
             start = Start(best.name, best.net, best.weights)
-            problem = self._problem(best.net, begin, self.split)
+            problem = self._problem(start, begin, self.split)
             run = Run(start, problem, self.judge, best.descent, best.n_iter)
             self.best = run.found
             steps = _STEPS_WITH_MORE_ROWS[min(stage, len(_STEPS_WITH_MORE_ROWS)) - 1]
             for _ in range(min(steps, self.max_iter)):
-                self._advance(run, "more rows")
-                self.best = run.found
+                self._begin(run)
+                self.best = run.step(self.tol).found
+                self.report.end(run.last_step(MORE_ROWS))
 
     def end_on_all_rows(self):
         """The judged rows have chosen, and may now be learned: the readout by all rows.
@@ -271,19 +301,19 @@ class Race:
         Few rows are also learned anew from the same start, in as many steps as were best.
         """
         best = self.best
-        problem = self._problem(best.net, 0, len(self.X))
-        readout = Descent(problem, best.weights, _VARIANCE, *best.descent)
-        self.best = best._replace(weights=readout.point.weights)
-        if len(self.X) > _FIRST_ROWS or not best.n_iter:
-            return self.best
         start = next(start for start in self.starts if start.name == best.name)
+        problem = self._problem(start, 0, len(self.X))
+        ended = _descent(problem, best.weights, best.descent)
+        self.best = best._replace(weights=ended.point.weights)
+        if len(self.X) > FIRST_ROWS or not best.n_iter:
+            return
         again = Run(start, problem, self.judge)
         try:
             for _ in range(best.n_iter):
-                self._advance(again, "all rows")
+                self._begin(again)
+                again.step(self.tol)
+                self.report.end(again.last_step(ALL_ROWS))
         except Stopped:
-            return self.best
-        judged = self.judge(best.net, again.weights)
-        if judged <= best.judged:
-            self.best = again._found(judged)
-        return self.best
+            return
+        if again.judged <= best.judged:
+            self.best = best._replace(weights=again.weights, judged=again.judged)

@@ -24,15 +24,14 @@ import numpy as np
 from scipy.linalg import blas, lapack
 
 from skrecurrent._epochs import in_washout
-from skrecurrent._kernels import projection, rtrl
-from skrecurrent._levenberg_marquardt import bayesian_ridge
+from skrecurrent._kernels import network, projection
 
 # Decay never falls below this part of the targets' sum of squares.
 _LOWEST_DECAY = 1e-15
 
 # J is made and multiplied in parts of about so many rows: with 256 J'J of 2600 weights took 1.1
 # times as long, and more rows are more memory.
-_PART_ROWS = 1024
+PART_ROWS = 1024
 
 
 class Decay(NamedTuple):
@@ -46,7 +45,7 @@ class Point(NamedTuple):
     """Weights, and what the frozen network does with them."""
 
     weights: np.ndarray  # (n, q)
-    Phi: np.ndarray  # (T, q), as ``rtrl.record`` notes them
+    Phi: np.ndarray  # (T, q), as ``network.record`` notes them
     Psi: np.ndarray
     features: np.ndarray  # (T, p) derivatives of a prediction by its own output row
     errors: np.ndarray  # (T, n_outputs), scaled; 0 where there is no target
@@ -70,8 +69,7 @@ class LeastSquares:
 
     def at(self, weights):
         """Run the network from rest."""
-        point = self._run(weights)
-        return self._read(point, weights)
+        return self._read(self._run(weights)[0], weights)
 
     def projected(self, weights, decay):
         """The point whose output rows are the best ones for these hidden rows, given their decay.
@@ -79,7 +77,7 @@ class LeastSquares:
         ``decay`` has one number per output.
         """
         n_outputs = self.net.n_outputs
-        point, weights = self._run(weights), weights.copy()
+        (point, _), weights = self._run(weights), weights.copy()
         weights[:n_outputs] = 0.0
         if not np.isfinite(point.features).all():
             return point._replace(weights=weights)
@@ -90,20 +88,24 @@ class LeastSquares:
         return self._read(point, weights)
 
     def _run(self, weights):
+        """A point that has no errors yet, and predictions."""
         T, (n, q) = len(self.X), weights.shape
         Phi, Psi, predictions = (
             np.empty((T, q)),
             np.empty((T, q)),
             np.empty((T, self.net.n_outputs)),
         )
-        rtrl.record(self.net, weights, np.zeros(n), self.X, self.starts, Phi, Psi, predictions)
+        network.record(self.net, weights, np.zeros(n), self.X, self.starts, Phi, Psi, predictions)
         features = features_of(self.net, Psi, self.starts)
         errors = np.full(predictions.shape, np.inf)
-        return Point(weights, Phi, Psi, features, errors, np.inf)
+        return Point(weights, Phi, Psi, features, errors, np.inf), predictions
 
     def _read(self, point, weights):
         n_outputs = self.net.n_outputs
         predictions = point.features @ weights[:n_outputs, n_outputs:].T
+        return self._with_errors(point, weights, predictions)
+
+    def _with_errors(self, point, weights, predictions):
         # not 0 times the scale, for a prediction may be infinite
         errors = np.where(self.scales == 0.0, 0.0, self.scales * (predictions - self.targets))
         return point._replace(weights=weights, errors=errors, loss=0.5 * np.sum(errors**2))
@@ -136,16 +138,6 @@ class LeastSquares:
         in_data_space = self.targets.size < n_weights
         return (DataSpace if in_data_space else WeightSpace)(self, point, decay)
 
-    def bayesian_readout(self, weights):
-        """Decay and noise variance of each output whose ridge regression is most probable."""
-        point = self._run(weights)
-        found = np.empty((self.net.n_outputs, 2))
-        for o in range(self.net.n_outputs):
-            y = self.targets[:, o] * self.scales[:, o]
-            A = self.read_by(point, o)
-            found[o] = bayesian_ridge(A, y, self.counted[:, o].sum())[1:]
-        return found.T
-
 
 def features_of(net, Psi, starts):
     """(T, p): what an output's prediction is linear in."""
@@ -153,7 +145,7 @@ def features_of(net, Psi, starts):
     if net.dt[0] == 1.0:
         return np.ascontiguousarray(Psi[:, n_outputs:])
     features = np.empty((len(Psi), Psi.shape[1] - n_outputs))
-    rtrl.smooth(net, Psi, starts, features)
+    network.smooth(net, Psi, starts, np.zeros(features.shape[1]), features)
     return features
 
 
@@ -174,7 +166,7 @@ class WeightSpace:
         n_weights = point.weights[n_outputs:, n_outputs:].size
         JJ = np.zeros((n_weights, n_weights), order="F")  # its lower half
         AJ = np.zeros((n_outputs, self._read[0].shape[1], n_weights))
-        for rows, J in problem.jacobian(point, _PART_ROWS // n_outputs):
+        for rows, J in problem.jacobian(point, max(PART_ROWS // n_outputs, 1)):
             for o in range(n_outputs):
                 AJ[o] += self._read[o][rows].T @ J[:, o]
             JJ = _add_square(1.0, J.reshape(-1, n_weights), JJ)

@@ -7,7 +7,7 @@ is good shows after training only: readouts of the untrained reservoirs rank the
 
 import numpy as np
 
-from skrecurrent._kernels import rtrl
+from skrecurrent import _reservoir
 
 # Weights from inputs to the hidden units of a random reservoir are uniform in plus or minus this,
 # those from the bias in plus or minus the next. With half as large a scale of inputs errors after
@@ -40,10 +40,10 @@ def reservoir(kind, n_hidden, n_features, spectral_radius, random_state):
 
 
 def _random(n_hidden, n_features, spectral_radius, random_state):
-    recurrent = random_state.normal(size=(n_hidden, n_hidden))
-    recurrent *= spectral_radius / np.abs(np.linalg.eigvals(recurrent)).max()
-    inputs = random_state.uniform(-_INPUT_SCALE, _INPUT_SCALE, (n_hidden, n_features))
-    return _rows(recurrent, inputs, _biases(n_hidden, random_state)), np.ones(n_hidden)
+    rows = np.empty((n_hidden, n_hidden + n_features + 1))
+    scales = {"spectral_radius": spectral_radius, "inputs": _INPUT_SCALE, "bias": _BIAS_SCALE}
+    _reservoir.draw(rows, 0, random_state, **scales)
+    return rows, np.ones(n_hidden)
 
 
 def _mixed(n_hidden, n_features, spectral_radius, random_state):
@@ -70,24 +70,17 @@ def _cycle(n_hidden, n_features, spectral_radius, random_state):
     """A ring, all of whose units read the inputs."""
     recurrent = _CYCLE_LINK * np.roll(np.eye(n_hidden), 1, axis=0)
     inputs = random_state.uniform(-_CYCLE_INPUT, _CYCLE_INPUT, (n_hidden, n_features))
-    return _rows(recurrent, inputs, _biases(n_hidden, random_state)), np.ones(n_hidden)
+    biases = random_state.uniform(-_BIAS_SCALE, _BIAS_SCALE, (n_hidden, 1))
+    return np.concatenate([recurrent, inputs, biases], axis=1), np.ones(n_hidden)
 
 
 _KINDS = {"random": _random, "mixed": _mixed, "delay-line": _delay_line, "cycle": _cycle}
 KINDS = tuple(_KINDS)
 
 
-def _biases(n_hidden, random_state):
-    return random_state.uniform(-_BIAS_SCALE, _BIAS_SCALE, n_hidden)
-
-
-def _rows(recurrent, inputs, biases):
-    return np.concatenate([recurrent, inputs, biases[:, None]], axis=1)
-
-
-def network(rows, dt, n_outputs, output_dt, hidden_first):
-    """Net and weights (n, q) of these hidden rows, with output rows of zeros."""
+def network(rows, dt, net):
+    """Net and weights (n, q) of these hidden rows and Euler steps, with output rows of zeros."""
     n_hidden, p = rows.shape
-    weights = np.zeros((n_outputs + n_hidden, n_outputs + p))
-    weights[n_outputs:, n_outputs:] = rows
-    return rtrl.Net(np.r_[np.full(n_outputs, output_dt), dt], n_outputs, hidden_first), weights
+    weights = np.zeros((net.n_outputs + n_hidden, net.n_outputs + p))
+    weights[net.n_outputs :, net.n_outputs :] = rows
+    return net._replace(dt=np.r_[net.dt[: net.n_outputs], dt]), weights

@@ -1,6 +1,6 @@
 """Levenberg-Marquardt on a network whose outputs feed nothing back, from one start.
 
-Every point is projected: its output rows are solved for (see ``_least_squares.py``; Kaufman's
+Every point is projected: its output rows are solved for (see ``problem.py``; Kaufman's
 variable projection, BIT 15, 1975). A step is bent by half its geodesic acceleration (Transtrum &
 Sethna, arXiv:1201.5885). Without either, errors on Roessler's x to y after 40 iterations were 1400
 times as large; without the first 120, without the second 30 times.
@@ -8,18 +8,19 @@ times as large; without the first 120, without the second 30 times.
 
 import numpy as np
 
-from skrecurrent._least_squares import Decay
+from skrecurrent._least_squares import readout
+from skrecurrent._least_squares.problem import Decay
 
 # The prior variance of a change of hidden weights, and how many times stronger than it says the
 # decay is at first. Decays then fall by a constant factor from step to step.
-_HIDDEN_VARIANCE = 0.03
+HIDDEN_VARIANCE = 0.03
 _CAUTION = 10.0
-_DECAY_FALLS = 0.5
+DECAY_FALLS = 0.5
 
 # Damping starts at this part of the largest curvature by a hidden weight.
-_FIRST_DAMPING = 1e-3
+FIRST_DAMPING = 1e-3
 # Attempts to find a step that helps, with more damping each time.
-_ATTEMPTS = 10
+ATTEMPTS = 10
 
 # The errors' second derivative along a step is measured so far ahead and behind, in steps.
 _PROBE = 0.1
@@ -45,10 +46,12 @@ class Descent:
     def _first_decay(self, weights):
         """The noise of the readout says how strong decay must be at first.
 
-        Strong enough, the network stays an echo state network.
+        Strong enough, a new network stays an echo state network. One that has output rows has
+        learned before and may move at once.
         """
-        decays, noises = self.problem.bayesian_readout(weights)
-        return self._bounded(Decay(_CAUTION * noises.mean() / _HIDDEN_VARIANCE, decays))
+        found = readout.solve(self.problem, weights)
+        caution = 1.0 if weights[: self.problem.net.n_outputs].any() else _CAUTION
+        return self._bounded(Decay(caution * found.noises.mean() / HIDDEN_VARIANCE, found.decays))
 
     def _bounded(self, decay):
         lowest = self.problem.lowest_decay
@@ -57,8 +60,8 @@ class Descent:
     def _fallen(self):
         """Decay for the next step."""
         mean = 2.0 * self.point.loss / max(self.problem.counted.sum(), 1)
-        hidden = max(_DECAY_FALLS * self.decay.hidden, mean / self.variance)
-        return self._bounded(Decay(hidden, _DECAY_FALLS * self.decay.outputs))
+        hidden = max(DECAY_FALLS * self.decay.hidden, mean / self.variance)
+        return self._bounded(Decay(hidden, DECAY_FALLS * self.decay.outputs))
 
     def step(self):
         """One step downhill; returns whether one was found."""
@@ -72,11 +75,11 @@ class Descent:
             return False
         equations = problem.equations(point, self.decay)
         if self.damping is None:
-            self.damping = _FIRST_DAMPING * max(equations.largest, problem.lowest_decay)
+            self.damping = FIRST_DAMPING * max(equations.largest, problem.lowest_decay)
         pull = self._pull(point)
         gradient = problem.pull_back(point, point.errors) + pull[0]
         objective = self._objective(point)
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             change = self._change(equations, pull)
             if change is not None:
                 of_hidden, bend = change
