@@ -1,4 +1,4 @@
-"""The exact Jacobian by all weights against the plain recursion, and steps where outputs feed back."""
+"""The exact Jacobian by all weights, and steps where outputs feed something back."""
 
 import numpy as np
 import pytest
@@ -8,6 +8,7 @@ from skrecurrent import RTRLRegressor
 from skrecurrent._kernels import jacobian, network
 from skrecurrent._least_squares.feedback import JointDescent, JointLeastSquares
 from skrecurrent._least_squares.fit import _curvature
+from skrecurrent.datasets import make_mackey_glass
 from tests.common import learner_of, make_rows
 from tests.reference import rtrl as reference
 
@@ -170,7 +171,7 @@ def test_steps_of_a_linear_problem_reach_its_solution():
 
 
 def test_weights_that_read_outputs_are_kept_and_the_others_trained():
-    X, y = make_rows(150)
+    X, y = make_mackey_glass(300, random_state=0)
     estimator = RTRLRegressor(5, solver="lm", init="random", max_iter=5, random_state=0).fit(X, y)
     assert not estimator.weights_[:, 0].any()
     weights = estimator.weights_.copy()

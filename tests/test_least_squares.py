@@ -56,7 +56,7 @@ def jacobian(problem, point, rows_at_once=1000):
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("chunk_size", "rows_at_once"), [(1, 1), (3000, 30), (2**17, 1000)])
 def test_jacobian_is_that_of_the_plain_recursion(case, chunk_size, rows_at_once, monkeypatch):
-    monkeypatch.setattr(projection, "_CHUNK_SIZE", chunk_size)
+    monkeypatch.setattr(projection, "CHUNK_SIZE", chunk_size)
     problem, weights = random_problem(case)
     errors, expected = plain(problem).errors_and_jacobian(weights)
     point = problem.at(weights)

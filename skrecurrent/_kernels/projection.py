@@ -20,7 +20,7 @@ from skrecurrent._kernels._compile import kernel
 
 # The adjoints of all blocks that are worked on at once are about so many numbers: with 2^15 and
 # 2^19 the Jacobian of 20 units took 1.2 times as long.
-_CHUNK_SIZE = 2**17
+CHUNK_SIZE = 2**17
 
 # A block is at least so long: less is not worth calling BLAS for.
 _SHORTEST_BLOCK = 8
@@ -35,7 +35,7 @@ def hidden_jacobian(net, W, Phi, Psi, starts, rows_at_once):
     T, n_outputs = len(Phi), net.n_outputs
     h, p = len(W) - n_outputs, W.shape[1] - n_outputs
     K = max(h // n_outputs, _SHORTEST_BLOCK)
-    per_chunk = max(_CHUNK_SIZE // (K * h * (h + K * n_outputs)), 1)
+    per_chunk = max(CHUNK_SIZE // (K * h * (h + K * n_outputs)), 1)
     length = T if rows_at_once >= T else max(rows_at_once // K, 1) * K
     part = np.empty((length, n_outputs, h * p))
     sensitivities = np.zeros((h, h * p))  # of the state at the block's start

@@ -8,6 +8,7 @@ from scipy.linalg import blas
 from sklearn.exceptions import ConvergenceWarning
 
 from skrecurrent._epochs import r2_of_known
+from skrecurrent._kernels.projection import CHUNK_SIZE
 from skrecurrent._learners.base import is_watched, tell_watcher
 from skrecurrent._learners.rtrl import Curvature
 from skrecurrent._least_squares import readout
@@ -32,6 +33,10 @@ _FAR_OUT = 1.0
 # So many points are held at once: of four starts, of a trial, and two beside it.
 _POINTS = 7
 
+
+# What is told to a stream is computed from at most so many rows: Ctrl-C is answered in a second or
+# two with 40 hidden units.
+_CONCLUDING_ROWS = 4000
 
 # The name of a start that the user's weights are.
 GIVEN = "given"
@@ -174,10 +179,10 @@ def _problem(net, X, Y, starts, feedback=False):
 def conclude(learner, epochs):
     """Tell the learner where a stream starts from; how many weights an output's rows determined.
 
-    The last rows speak for all, as many as a race learns from.
+    The last rows speak for all.
     """
     X, Y, starts = epochs.training_rows
-    first = max(len(X) - FIRST_ROWS, 0)
+    first = max(len(X) - _CONCLUDING_ROWS, 0)
     starts = starts[first:].copy()
     starts[0] = True
     weights, n_outputs = learner.weights.copy(), learner.n_outputs
@@ -214,11 +219,14 @@ def _curvature(problem, point, feedback):
         blocks[o] = A.T @ A
     at_once = len(problem.X) if in_data_space else max(PART_ROWS // n_outputs, 1)
     for rows, J in problem.jacobian(point, at_once):
-        of_row = np.ascontiguousarray(J.reshape(-1, n - n_outputs, p).transpose(1, 0, 2))
-        blocks[n_outputs:] += of_row.transpose(0, 2, 1) @ of_row
-        joint = np.concatenate([_read(problem, point, rows), J.reshape(len(of_row[0]), -1)], axis=1)
+        J, read = J.reshape(-1, (n - n_outputs) * p), _read(problem, point, rows)
+        for r in range(n_outputs, n):
+            own = J[:, (r - n_outputs) * p : (r - n_outputs + 1) * p]
+            blocks[r] += own.T @ own
         if in_data_space:
-            return blocks, blas.dsyrk(1.0, joint.T, trans=1, lower=1)
+            JJ = blas.dsyrk(1.0, J.T, trans=1, lower=1)
+            return blocks, blas.dsyrk(1.0, read.T, beta=1.0, c=JJ, trans=1, lower=1, overwrite_c=1)
+        joint = np.concatenate([read, J], axis=1)
         JJ = blas.dsyrk(1.0, joint.T, beta=1.0, c=JJ, lower=1, overwrite_c=1)
     return blocks, JJ
 
@@ -252,8 +260,11 @@ def nbytes(n_hidden, n_features, n_outputs, n_rows, train_hidden):
     if not train_hidden:
         return 8 * (4 * min(n_rows * q, readout.FEATURES) + 3 * n_outputs * q**2)
     n_weights, n_errors = n_hidden * p, min(n_rows, FIRST_ROWS) * n_outputs
-    if n_errors < n_weights:  # J, JJ' and its factor
-        of_equations = n_errors * (n_weights + 2 * n_errors)
-    else:  # J'J, its factor, and a part of J
-        of_equations = 2 * n_weights**2 + PART_ROWS * n_weights
-    return 8 * (of_equations + _POINTS * n_rows * (2 * q + p + n_outputs) + 4 * n * p * p)
+    n_read = n_outputs * p
+    if n_errors < n_weights:  # J, JJ' and its factor, what outputs read and its half
+        of_step = n_errors * (n_weights + 2 * n_errors + 2 * n_read)
+    else:  # J'J, its factor, a part of J, and A'J of all outputs and its half
+        part = min(PART_ROWS, n_errors)
+        of_step = n_weights * (2 * n_weights + part + 2 * n_read) + n_rows * n_read
+    of_points = _POINTS * n_rows * (2 * q + p + n_outputs)
+    return 8 * (of_step + of_points + 4 * n * p * p + 2 * CHUNK_SIZE)
