@@ -40,7 +40,7 @@ def reference_twin(estimator, X, Y):
     prior[:n_outputs] = 100.0
     rate = estimator.learning_rate_init
     rule = {
-        "sgd": lambda: reference.SGD(net, rate, estimator.momentum),
+        "sgd": lambda: reference.SGD(net, rate),
         "adam": lambda: reference.Adam(net, rate),
         "dekf": lambda: reference.DEKF(net, prior),
     }[estimator.solver]()
@@ -104,7 +104,6 @@ def test_weight_trajectory_is_that_of_plain_rtrl(case, update_order, solver):
         output_dt=output_dt,
         train_hidden=train_hidden,
         learning_rate_init=0.02,
-        momentum=0.6,
         standardize=False,
         random_state=seed,
     )
@@ -125,7 +124,6 @@ def random_case(rng):
         output_dt=rng.choice([None, 0.7]),
         train_hidden=bool(rng.random() < 0.8),
         learning_rate_init=0.02,
-        momentum=0.5,
         standardize=False,
         random_state=0,
     )
@@ -162,7 +160,7 @@ def test_sgd_is_literally_learning_rate_times_gradient():
     """One row: W - learning_rate * e * dx_o/dW, where only the output row has a gradient."""
     X, y = make_rows(1, 3)
     estimator = RTRLRegressor(
-        4, solver="sgd", momentum=0.0, learning_rate_init=0.1, standardize=False, random_state=0
+        4, solver="sgd", learning_rate_init=0.1, standardize=False, random_state=0
     )
     before = estimator.partial_fit(X, [np.nan]).reset_state().weights_.copy()
     hidden = np.tanh(before[1:, 5:] @ np.r_[X[0], 1.0])
