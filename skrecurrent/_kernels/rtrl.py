@@ -58,9 +58,11 @@ class RowLearning(NamedTuple):
 
 @part
 def _sgd(learning_rate, w, g):
-    """w -= learning_rate g."""
+    """w -= learning_rate g, which uses g up."""
     for i in range(len(w)):
-        w[i] -= learning_rate * g[i]
+        g[i] *= learning_rate
+    for i in range(len(w)):  # a loop of its own: the product is rounded before it is subtracted
+        w[i] -= g[i]
 
 
 @part
