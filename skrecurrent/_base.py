@@ -693,9 +693,9 @@ class _Reporter:
         self.snapshot = None  # makes the attributes of an estimator that stops now
         self._starts, self._epochs = {}, {}
 
-    def begin(self, start=None):
+    def begin(self, start=None, task_name="epoch"):
         parent = self.context if start is None else self._task_of(start)
-        self._epochs[start] = self._begun(parent, task_name="epoch")
+        self._epochs[start] = self._begun(parent, task_name=task_name)
 
     def end(self, message, start=None):
         if self.estimator.verbose:

@@ -238,7 +238,8 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Outputs that feed something back, which only assigned weights do, are not linear: then all
     weights are stepped together, and without acceleration.
 
-    Callbacks see a task "start" for each start, and in it a task "epoch" for each step.
+    Callbacks see a task "start" for each start, and in it a task "epoch" for each step; those of
+    later stages are named "epoch, more rows" and "epoch, all rows".
 
     **Streams.** With "auto" and "lm" a stream is learned by two copies of the network. In one the
     hidden rows learn, in the other they stay as they were when the stream began. Each output of

@@ -27,7 +27,7 @@ class Report:
     def __init__(self, end=None):
         self.steps, self.begun, self.more = [], [], end
 
-    def begin(self, name, net, weights):
+    def begin(self, name, stage, net, weights):
         self.begun.append(name)
 
     def end(self, step):

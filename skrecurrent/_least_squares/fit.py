@@ -97,12 +97,12 @@ class _Trained(_Fit):
         self.epochs.settle(curve, self.scores[best.name], self.n_known_before)
         self.epochs.choice = Choice("lm", best.name, _floats(self.race.judged))
 
-    def begin(self, name, net, weights):
+    def begin(self, name, stage, net, weights):
         self.epochs.n_begun += 1
         if is_watched():
             self._show(net, weights)
             tell_watcher("begin", self.learner)
-        self.epochs.report.begin(name)
+        self.epochs.report.begin(name, "epoch" if stage == RACE else f"epoch, {stage}")
 
     def end(self, step):
         message = f"Start {step.name}, {step.stage}, epoch {step.n_iter}, loss = {step.loss:.8f}"

@@ -206,9 +206,9 @@ def _descent(problem, weights, state):
 class Race:
     """Train from several starts; ``best`` is at every moment the best network so far.
 
-    ``report.begin(name, net, weights)`` is called before every step, with the name of its start and
-    the network, and ``report.end(step)`` after it; that may raise ``Stopped``. ``judged`` has the
-    error of every start. Starts are stepped in ``n_jobs`` threads.
+    ``report.begin(name, stage, net, weights)`` is called before every step, with the name of its
+    start and the network, and ``report.end(step)`` after it; that may raise ``Stopped``. ``judged``
+    has the error of every start. Starts are stepped in ``n_jobs`` threads.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class Race:
         """One step of each run that is not over; returns whether there was one."""
         going = [r for r in runs if r.n_iter < n_iter and r.without_improvement < self.patience]
         for run in going:
-            self._begin(run)
+            self._begin(run, RACE)
         for run in self._stepped(going):
             self._offer(run.found)
             self.report.end(run.last_step(RACE))
@@ -268,8 +268,8 @@ class Race:
         parallel = Parallel(self.n_jobs, prefer="threads", return_as="generator")
         return parallel(delayed(run.step)(self.tol) for run in runs)
 
-    def _begin(self, run):
-        self.report.begin(run.start.name, run.start.net, run.weights)
+    def _begin(self, run, stage):
+        self.report.begin(run.start.name, stage, run.start.net, run.weights)
 
     def _offer(self, found):
         self.judged[found.name] = found.judged
@@ -291,7 +291,7 @@ class Race:
             self.best = run.found
             steps = _STEPS_WITH_MORE_ROWS[min(stage, len(_STEPS_WITH_MORE_ROWS)) - 1]
             for _ in range(min(steps, self.max_iter)):
-                self._begin(run)
+                self._begin(run, MORE_ROWS)
                 self.best = run.step(self.tol).found
                 self.report.end(run.last_step(MORE_ROWS))
 
@@ -310,7 +310,7 @@ class Race:
         again = Run(start, problem, self.judge)
         try:
             for _ in range(best.n_iter):
-                self._begin(again)
+                self._begin(again, ALL_ROWS)
                 again.step(self.tol)
                 self.report.end(again.last_step(ALL_ROWS))
         except Stopped:
