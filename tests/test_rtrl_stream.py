@@ -36,7 +36,7 @@ def random_case(rng, train_hidden, feedback):
 
 
 def twin(estimator):
-    dt = np.full(len(estimator.weights_), estimator.dt)
+    dt = np.full(len(estimator.weights_), estimator.dt or 1.0)
     if estimator.output_dt is not None:
         dt[: estimator.n_outputs_] = estimator.output_dt
     return reference.Stream(

@@ -318,5 +318,5 @@ def first_output(estimator, bias):
     params = estimator.get_params()
     if params.get("form") == "paper":
         return 1 / (1 + np.exp(-np.array(bias)))
-    dt = params.get("output_dt") or params.get("dt", 1.0)
+    dt = params.get("output_dt") or params.get("dt") or 1.0
     return dt * np.array(bias)
