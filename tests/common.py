@@ -41,7 +41,7 @@ ESTIMATORS = {
         random_state=0,
     ),
     "dekf": RTRLRegressor(4, solver="dekf", max_iter=3, random_state=0),
-    "sgd": RTRLRegressor(3, solver="sgd", learning_rate_init=0.02, max_iter=3, random_state=0),
+    "sgd": RTRLRegressor(3, solver="sgd", learning_rate_init=0.015, max_iter=3, random_state=0),
     "adam-synchronous": RTRLRegressor(
         5, solver="adam", update_order="synchronous", dt=0.6, max_iter=3, random_state=0
     ),

@@ -265,7 +265,7 @@ class Race:
         """The runs, as each has made a step."""
         if self.n_jobs in (None, 1) or len(runs) == 1:
             return (run.step(self.tol) for run in runs)
-        parallel = Parallel(self.n_jobs, prefer="threads", return_as="generator")
+        parallel = Parallel(self.n_jobs, require="sharedmem", return_as="generator")
         return parallel(delayed(run.step)(self.tol) for run in runs)
 
     def _begin(self, run, stage):
