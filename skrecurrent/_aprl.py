@@ -3,10 +3,10 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from skrecurrent import _reservoir
 from skrecurrent._base import BaseRecurrentRegressor
+from skrecurrent._compat import Interval, StrOptions
 from skrecurrent._epochs import half_mean_square, in_washout
 from skrecurrent._input import last_rows
 from skrecurrent._learners.aprl import BatchAPRL, OnlineAPRL

@@ -26,14 +26,19 @@ from abc import ABCMeta, abstractmethod
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, RegressorMixin, _fit_context
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state
-from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import _check_sample_weight, _num_samples, check_scalar
+from sklearn.utils import assert_all_finite, check_array, check_random_state, check_scalar
 
 from skrecurrent import _machine
+from skrecurrent._compat import (
+    Interval,
+    callback_context,
+    check_sample_weight,
+    count_rows,
+    fit_context,
+)
 from skrecurrent._epochs import Epochs, Stop, passes, r2_of_known
 from skrecurrent._fitted import Fitted, FittedAttribute, fitted_record, reported
 from skrecurrent._input import (
@@ -44,6 +49,7 @@ from skrecurrent._input import (
     continuing,
     held_out_rows,
     is_plain,
+    n_plain_features,
     plain_targets,
     refuse_huge,
     refuse_text,
@@ -181,7 +187,7 @@ class BaseRecurrentRegressor(
         self._fitted = self._fit(X, y, sequence_id)
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def _fit(self, X, y, sequence_id):
         """The record of a fit; nothing of the estimator has changed yet."""
         columns = self._unfitted()
@@ -190,7 +196,7 @@ class BaseRecurrentRegressor(
         check_targets_known(given.Y[:split])
         learner = self._learner_to_train(given)
         learner.absorb(given.X[:split], given.Y[:split])
-        context = self._init_callback_context(max_subtasks=self.max_iter)
+        context = callback_context(self, max_subtasks=self.max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         stop = Stop(self.max_iter, self.tol, self.n_iter_no_change)
         reporter = _Reporter(self, context, X, y)
@@ -200,7 +206,7 @@ class BaseRecurrentRegressor(
             learner = self._with_best_weights(learner, epochs)
             if given.ids is not None:
                 learner.name_sequence(given.ids[-1])
-            return Fitted(learner, columns, given.target_ndim, self.stateful, epochs.summary())
+            return self._record(learner, columns, given, epochs.summary())
 
         reporter.snapshot = lambda: {"_fitted": record(learner.copy())}
         fitted = self._trained(epochs, lambda: record(learner))
@@ -212,6 +218,10 @@ class BaseRecurrentRegressor(
         )
         return fitted
 
+    def _record(self, learner, columns, given, report=None):
+        n_plain = n_plain_features(columns)
+        return Fitted(learner, columns, n_plain, given.target_ndim, self.stateful, report)
+
     def _unfitted(self):
         """An estimator of the same parameters, for scikit-learn's checks to write to."""
         return type(self)(**self.get_params(deep=False))
@@ -222,7 +232,8 @@ class BaseRecurrentRegressor(
         n_features, n_outputs = given.X.shape[1], given.Y.shape[1]
         if before is not None:
             self._check_same_size(before, n_features, n_outputs)
-        self._check_memory(n_features, n_outputs, len(given.X))
+        needed = self._nbytes(n_features, n_outputs, len(given.X)) + _nbytes_of_rows(given)
+        _machine.check_memory(needed, self.n_hidden, n_features, n_outputs)
         if before is None:
             return self._learner_with_weights(n_features, n_outputs)
         standardize = before.learner.settings["standardize"]
@@ -236,25 +247,12 @@ class BaseRecurrentRegressor(
         return learner
 
     def _check_same_size(self, before, n_features, n_outputs):
-        settings = before.learner.settings
-        was = tuple(settings[name] for name in ("n_hidden", "n_features", "n_outputs"))
+        was = before.learner.size
         if was != (self.n_hidden, n_features, n_outputs):
             raise ValueError(
                 f"warm_start=True continues a network of n_hidden={was[0]}, {was[1]} features and "
                 f"{was[2]} outputs, but n_hidden, X and y now ask for {self.n_hidden}, "
                 f"{n_features} and {n_outputs}."
-            )
-
-    def _check_memory(self, n_features, n_outputs, n_rows=None):
-        """Whether ``fit`` to so many rows, or a stream, fits in memory."""
-        needed, available = self._nbytes(n_features, n_outputs, n_rows), _machine.memory()
-        if n_rows is not None:
-            needed += 8 * n_rows * (_TABLES_OF_X * n_features + _TABLES_OF_Y * n_outputs)
-        if needed > available:
-            raise ValueError(
-                f"n_hidden={self.n_hidden} with {n_features} features and {n_outputs} outputs "
-                f"needs {needed / 1e9:.1f} GB of memory; this process may use "
-                f"{available / 1e9:.1f} GB."
             )
 
     def _trained(self, epochs, record):
@@ -359,10 +357,10 @@ class BaseRecurrentRegressor(
             self._validate_params()
             columns = self._unfitted()
             given = check_training_rows(columns, X, y, sequence_id, self.stateful, reset=True)
-            n_features, n_outputs = given.X.shape[1], given.Y.shape[1]
-            self._check_memory(n_features, n_outputs)
-            learner = self._learner_with_weights(n_features, n_outputs)
-            fitted = Fitted(learner, columns, given.target_ndim, self.stateful, None)
+            size = given.X.shape[1], given.Y.shape[1]
+            _machine.check_memory(self._nbytes(*size, None), self.n_hidden, *size)
+            learner = self._learner_with_weights(*size)
+            fitted = self._record(learner, columns, given)
         else:
             given = fitted.check_training_rows(X, y, sequence_id)
         learner, starts = fitted.learner, given.starts
@@ -371,7 +369,7 @@ class BaseRecurrentRegressor(
         else:
             starts[0] = given.ids[0] != learner.last_id
         if not learner.begun:
-            self._check_memory(given.X.shape[1], fitted.n_outputs)
+            _machine.check_memory(learner.nbytes_of_stream(), *learner.size)
             learner.begin()
         self._fitted = fitted
         return learner.learn(given.X, given.Y, starts, given.ids)
@@ -437,7 +435,7 @@ class BaseRecurrentRegressor(
 
     def _predict(self, fitted, X, sequence_id, return_std=False):
         dtype = FLOAT64
-        if sequence_id is None and is_plain(X, fitted.columns) and scaling.finite(X):
+        if sequence_id is None and is_plain(X, fitted.n_plain_features) and scaling.finite(X):
             rows, starts = X, continuing(len(X), fitted.stateful)
         else:
             rows, starts, dtype = check_rows(fitted.columns, X, sequence_id, fitted.stateful)
@@ -491,7 +489,7 @@ class BaseRecurrentRegressor(
         fitted = fitted_record(self)
         given = fitted.check_training_rows(X, y, sequence_id)
         if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, given.X)
+            sample_weight = check_sample_weight(sample_weight, given.X)
         predictions = self._predict(fitted, X, sequence_id).reshape(given.Y.shape)
         return r2_of_known(given.Y, predictions, sample_weight)
 
@@ -532,7 +530,7 @@ class BaseRecurrentRegressor(
         """
         fitted = fitted_record(self)
         fitted.require_stateful("advance")
-        unknown = np.full((_num_samples(X), fitted.n_outputs), np.nan)
+        unknown = np.full((count_rows(X), fitted.n_outputs), np.nan)
         return self.partial_fit(X, fitted.in_shape(unknown), sequence_id=sequence_id)
 
     @one_at_a_time
@@ -628,17 +626,28 @@ class BaseRecurrentRegressor(
     def weights_(self, value):
         self._assign("weights", value)
 
-    def _assign(self, name, value):
-        """Replace what was learned by an array of the same shape."""
+    def _assign(self, name, value, infinite=None):
+        """Replace what was learned by an array of the same shape.
+
+        The number at the index ``infinite``, if one is given, may be infinity.
+        """
         learner, public = fitted_record(self).learner, f"{name}_"
         refuse_text(value, public)
-        value = check_array(
-            value, dtype=FLOAT64, order="C", copy=True, input_name=public, ensure_2d=False
-        )
         shape = getattr(learner, name).shape
+        value = check_array(
+            value,
+            dtype=FLOAT64,
+            order="C",
+            input_name=public,
+            ensure_2d=len(shape) == 2,
+            ensure_all_finite=False,
+        )
         if value.shape != shape:
             raise ValueError(f"{public} must have the shape {shape}, got {value.shape}.")
-        refuse_huge(np.atleast_2d(value), public)
+        is_infinite = infinite is not None and value[infinite] == np.inf
+        finite = np.delete(value, infinite) if is_infinite else value
+        assert_all_finite(finite, input_name=public)
+        refuse_huge(np.atleast_2d(finite), public)
         learner.assign(**{name: value})
 
     # ------------------------------------------------------------------ scikit-learn
@@ -654,6 +663,11 @@ class BaseRecurrentRegressor(
         # which passes without it.
         tags.non_deterministic = bool(self.stateful)
         return tags
+
+
+def _nbytes_of_rows(given):
+    """Of the tables that ``fit`` makes of the rows."""
+    return _TABLES_OF_X * given.X.nbytes + _TABLES_OF_Y * given.Y.nbytes
 
 
 class _Reporter:

@@ -28,7 +28,7 @@ from sklearn.utils._param_validation import Interval, StrOptions, validate_param
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 # The number of rows of whatever scikit-learn takes, without a copy. If it goes: `shape[0]`, `len`.
-from sklearn.utils.validation import _num_samples as n_rows
+from sklearn.utils.validation import _num_samples as count_rows
 
 __all__ = [
     "Interval",
@@ -37,8 +37,8 @@ __all__ = [
     "check_matplotlib_support",
     "check_pandas_support",
     "check_sample_weight",
+    "count_rows",
     "fit_context",
-    "n_rows",
     "validate_params",
 ]
 

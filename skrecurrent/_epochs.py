@@ -8,6 +8,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 
 from skrecurrent._fitted import Report
 from skrecurrent._kernels import scaling
+from skrecurrent._learners.base import tell_watcher
 
 
 class Stop(NamedTuple):
@@ -81,11 +82,13 @@ class Epochs:
         if self.over:
             return False
         self.n_begun += 1
+        tell_watcher("begin", self.learner)
         self.report.begin()
         return True
 
     def end(self, explosions=0):
         """Judge the weights as they now are and decide whether to go on; returns if improved."""
+        tell_watcher("see", self.learner)
         improved = self.judge()
         self.n_known += scaling.known_rows(self.Y[: self.split])
         self.validation_scores.append(self.validation_score)

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from joblib import effective_n_jobs
 from scipy.optimize import minimize
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 
 from skrecurrent._base import N_JOBS, BaseRecurrentRegressor, LossGradientMixin
+from skrecurrent._compat import Interval, StrOptions
 from skrecurrent._epochs import in_washout
 from skrecurrent._fitted import fitted_record
 from skrecurrent._input import writeable
@@ -369,7 +369,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     @gains_.setter
     def gains_(self, value):
-        self._assign("gains", value)
+        self._assign("gains", value, infinite=-1)  # the logit of a decay of 1
 
     @property
     def fast_weights_(self):

@@ -24,6 +24,7 @@ class Fitted(NamedTuple):
 
     learner: Learner
     columns: object  # an unfitted estimator that knows n_features_in_ and feature_names_in_
+    n_plain_features: int  # of these columns, see ``_input``
     target_ndim: int
     stateful: bool
     report: Report | None  # None for a stream that no ``fit`` came before
@@ -34,7 +35,7 @@ class Fitted(NamedTuple):
 
     def learns_as_is(self, X):
         """Whether X can be learned without more checks than for its values, as most of a stream."""
-        return self.learner.begun and _input.is_plain(X, self.columns)
+        return self.learner.begun and _input.is_plain(X, self.n_plain_features)
 
     def check_training_rows(self, X, y, sequence_id):
         """Checked input for another call."""

@@ -67,15 +67,18 @@ def check_rows(columns, X, sequence_id, stateful):
     return rows, starts, X.dtype
 
 
-def is_plain(X, columns):
+def n_plain_features(columns):
+    """The number of columns of arrays that ``is_plain`` lets pass; -1, none, if they have names."""
+    return -1 if hasattr(columns, "feature_names_in_") else columns.n_features_in_
+
+
+def is_plain(X, n_features):
     """Whether X is an array that needs no more checks than for its values, as in a stream."""
-    known = columns.__dict__
     return (
         type(X) is np.ndarray
-        and X.dtype == FLOAT64
+        and X.dtype is FLOAT64
         and X.ndim == 2
-        and X.shape[1] == known["n_features_in_"]
-        and "feature_names_in_" not in known
+        and X.shape[1] == n_features
         and X.flags.carray
         and len(X) > 0
     )
@@ -85,7 +88,7 @@ def plain_targets(X, y, n_outputs, target_ndim):
     """y as a table, if it is such an array too and the values of both are in order."""
     if (
         type(y) is np.ndarray
-        and y.dtype == FLOAT64
+        and y.dtype is FLOAT64
         and y.shape == (len(X), n_outputs)[:target_ndim]
         and y.flags.carray
     ):

@@ -10,6 +10,17 @@ def memory():
     return min([_physical_memory(), *_control_group_limits()])
 
 
+def check_memory(needed, n_hidden, n_features, n_outputs):
+    """Refuse a network that needs more bytes than there are."""
+    available = memory()
+    if needed > available:
+        raise ValueError(
+            f"n_hidden={n_hidden} with {n_features} features and {n_outputs} outputs "
+            f"needs {needed / 1e9:.1f} GB of memory; this process may use "
+            f"{available / 1e9:.1f} GB."
+        )
+
+
 def _physical_memory():
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -2,10 +2,9 @@
 
 from numbers import Real
 
-from sklearn.utils._param_validation import Interval, StrOptions
-
 from skrecurrent import _levenberg_marquardt, _reservoir
 from skrecurrent._base import N_JOBS, BaseRecurrentRegressor, LossGradientMixin
+from skrecurrent._compat import Interval, StrOptions
 from skrecurrent._epochs import passes
 from skrecurrent._learners.rtrl import SOLVERS, BankLearner, RowLearner
 
@@ -220,8 +219,8 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     lm, fit     1.3    6.6    172   2550  39600  624000
     ========  =====  =====  =====  =====  =====  ======
 
-    ``fit`` raises ``ValueError`` where it would need more than the machine's memory, and so does the
-    first ``partial_fit``. ``train_hidden=False`` needs O(n^2) only, in memory and in time per row.
+    Where that exceeds the machine's memory ``fit`` raises ``ValueError``, and so does the first
+    ``partial_fit``. ``train_hidden=False`` needs O(n^2) only, in memory and in time per row.
 
     The learning rule's memory (the unfinished block, covariances) is part of the fitted estimator:
     pickling it in mid-stream changes nothing. ``predict`` continues from `state_` on a copy, so

@@ -10,8 +10,8 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import Bunch, check_random_state
-from sklearn.utils._optional_dependencies import check_pandas_support
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+
+from skrecurrent._compat import Interval, StrOptions, check_pandas_support, validate_params
 
 __all__ = [
     "load_elnino",

@@ -12,6 +12,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
 from skrecurrent import APRLRegressor, RTRLRegressor
+from skrecurrent._learners.base import watched
 from skrecurrent._learners.rtrl import RowLearner
 from skrecurrent.inspection import WeightDynamicsDisplay, weight_dynamics
 from tests.common import ESTIMATORS, assert_unchanged, make_rows, observable
@@ -134,7 +135,12 @@ def test_one_change_per_epoch_is_divided_by_the_rows_and_starts_from_the_best_we
 
         def on_fit_task_end(self, estimator, context):
             if context.task_name == "epoch":
-                self.weights.append(estimator.weights_.copy())
+                self.weights.append(self.learner.weights.copy())
+
+        def begin(self, learner):
+            self.learner = learner
+
+        see = begin
 
     X, y = make_rows(60)
     estimator = APRLRegressor(
@@ -148,7 +154,9 @@ def test_one_change_per_epoch_is_divided_by_the_rows_and_starts_from_the_best_we
     )
     dynamics = weight_dynamics(estimator, X, y)
     before, best = untrained(estimator, X, y).weights_, np.inf
-    estimator.set_callbacks(Ends()).fit(X, y)
+    ends = Ends()
+    with watched(ends):
+        estimator.set_callbacks(ends).fit(X, y)
     assert np.any(np.diff(estimator.loss_curve_) > 0)  # so that training went back at least once
     for epoch, weights in enumerate(Ends.weights):
         rates = np.abs(weights - before)[:, :5] / 60

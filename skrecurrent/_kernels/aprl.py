@@ -31,8 +31,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels import elementwise, guard, network, scaling
+from skrecurrent._kernels import elementwise, network, scaling
 from skrecurrent._kernels._compile import kernel, part
+from skrecurrent._kernels.guard import Guard, back_to_good, exploded, keep_good, largest, proven
 
 # Functions that are handed an array and hand it on, or use it last in a branch, count references to
 # it, at the cost of a small network's product. Hence innermost functions that are inlined, and
@@ -74,7 +75,7 @@ class OnlineLearning(NamedTuple):
     net: network.Net
     rule: Rule
     memory: Memory
-    guard: guard.Guard
+    guard: Guard
     W: np.ndarray  # (n, q)
     x: np.ndarray  # (n,) the state
     units: scaling.Units
@@ -87,7 +88,7 @@ class BatchLearning(NamedTuple):
     net: network.Net
     rule: Rule
     batch: Batch
-    guard: guard.Guard
+    guard: Guard
     W: np.ndarray  # (n, q)
     x: np.ndarray  # (n,) the state
     units: scaling.Units
@@ -181,8 +182,9 @@ def run(frozen, x, X, starts, out):
     Fills ``out`` with the predictions.
     """
     of = frozen.contents
-    W, dt, n_outputs, hidden_first = of.W, of.net.dt, of.net.n_outputs, of.net.hidden_first
-    X = scaling.seen(of.units.X, X)
+    net, W, units = of.net, of.W, of.units
+    dt, n_outputs, hidden_first = net.dt, net.n_outputs, net.hidden_first
+    X = scaling.seen(units.X, X)
     n, q = W.shape
     G, G_phi = np.zeros((n_outputs, q)), np.empty(n_outputs)
     phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
@@ -194,7 +196,7 @@ def run(frozen, x, X, starts, out):
         _step(dt, hidden_first, W, W, G, x, f, X, k, phi, psi, G_phi, a)
         for o in range(n_outputs):
             out[k, o] = x[o]
-    scaling.restore(of.units.Y, out)
+    scaling.restore(units.Y, out)
 
 
 @part(forceinline=True)
@@ -388,14 +390,15 @@ def learn(learning, X, Y, starts, out):
     often it did and was set back, and the number of rows with a target.
     """
     of = learning.contents
-    W, x, memory, limits = of.W, of.x, of.memory, of.guard.limits
-    dt, n_outputs, hidden_first = of.net.dt, of.net.n_outputs, of.net.hidden_first
-    eta, internal_rate, literal = of.rule.eta, of.rule.internal_rate, of.rule.literal
-    forgetting, regularization = of.rule.forgetting, of.rule.regularization
-    W_0, G, e = memory.W_0, memory.G, memory.e
+    net, rule, memory, guard = of.net, of.rule, of.memory, of.guard
+    W, x, units, progress = of.W, of.x, of.units, of.progress
+    dt, n_outputs, hidden_first = net.dt, net.n_outputs, net.hidden_first
+    eta, internal_rate, literal = rule.eta, rule.internal_rate, rule.literal
+    forgetting, regularization = rule.forgetting, rule.regularization
+    W_0, G, e, limits = memory.W_0, memory.G, memory.e, guard.limits
     V_o, pending_o = memory.V_inv[0], memory.pending[0]
     V_i, pending_i = memory.V_inv[-1], memory.pending[-1]
-    X, Y = scaling.enter(of.units.X, X), scaling.enter(of.units.Y, Y)
+    X, Y = scaling.enter(units.X, X), scaling.enter(units.Y, Y)
     (n, q), (rows, width) = W.shape, W_0.shape
     trace = q / regularization
     W_o = np.zeros((n_outputs, width))
@@ -432,19 +435,18 @@ def learn(learning, X, Y, starts, out):
             e[o] = errors[o]
         if not known:
             continue
-        predicted = guard.largest(x, n_outputs)
-        if guard.exploded(limits, of.guard.least, predicted, 0.0, abs(learned), Y, k):
-            guard.back_to_good(of.guard, W, f[:0])
+        if exploded(limits, guard.least, largest(x, n_outputs), 0.0, abs(learned), Y, k):
+            back_to_good(guard, W, f[:0])
             _rest(x, f, e)
             relearn(regularization, memory, W)
             _pad(W, W_o)
             out[k].fill(np.nan)
             explosions += 1
-        elif guard.proven(limits, of.guard.window):
+        elif proven(limits, guard.window):
             _compose(W_0, G, W_o, W)
-            guard.keep_good(of.guard, W, f[:0])
+            keep_good(guard, W, f[:0])
     _compose(W_0, G, W_o, W)
-    return explosions, scaling.track(of.progress, Y, out)
+    return explosions, scaling.track(progress, Y, out)
 
 
 @part
@@ -500,10 +502,12 @@ def learn_batch(learning, X, Y, starts, out):
     ``learning`` is a bundle of `BatchLearning`. Fills ``out`` and returns like ``learn``.
     """
     of = learning.contents
-    net, batch, W, x, limits = of.net, of.batch, of.W, of.x, of.guard.limits
+    net, rule, batch, guard = of.net, of.rule, of.batch, of.guard
+    W, x, units, progress = of.W, of.x, of.units, of.progress
     dt, n_outputs, hidden_first = net.dt, net.n_outputs, net.hidden_first
-    V, B, e, rows, interval = batch.V, batch.B, batch.e, batch.rows, of.interval
-    X, Y = scaling.enter(of.units.X, X), scaling.enter(of.units.Y, Y)
+    V, B, e, rows, limits = batch.V, batch.B, batch.e, batch.rows, guard.limits
+    interval = of.interval
+    X, Y = scaling.enter(units.X, X), scaling.enter(units.Y, Y)
     n, q = W.shape
     G, G_phi = np.zeros((n_outputs, q)), np.empty(n_outputs)
     phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
@@ -527,17 +531,16 @@ def learn_batch(learning, X, Y, starts, out):
         if not known:
             continue
         if rows[0] == interval:
-            apply_batch(net, of.rule.eta, batch, W)
+            apply_batch(net, rule.eta, batch, W)
         learned = W.sum() if rows[0] == 0 else 0.0
-        predicted = guard.largest(x, n_outputs)
-        if guard.exploded(limits, of.guard.least, predicted, 0.0, abs(learned), Y, k):
-            guard.back_to_good(of.guard, W, f[:0])
+        if exploded(limits, guard.least, largest(x, n_outputs), 0.0, abs(learned), Y, k):
+            back_to_good(guard, W, f[:0])
             _rest(x, f, e)
-            V[:] = np.eye(q) * of.rule.regularization
+            V[:] = np.eye(q) * rule.regularization
             B[:] = 0.0
             rows[0] = 0
             out[k].fill(np.nan)
             explosions += 1
-        elif guard.proven(limits, of.guard.window):
-            guard.keep_good(of.guard, W, f[:0])
-    return explosions, scaling.track(of.progress, Y, out)
+        elif proven(limits, guard.window):
+            keep_good(guard, W, f[:0])
+    return explosions, scaling.track(progress, Y, out)

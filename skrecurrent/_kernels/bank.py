@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels import covariance, elementwise, gradient, guard, network, scaling
+from skrecurrent._kernels import covariance, elementwise, gradient, network, scaling
 from skrecurrent._kernels._compile import kernel, part
 from skrecurrent._kernels.gradient import FROZEN, LEARNER
+from skrecurrent._kernels.guard import Guard, back_to_good, keep_good, net_exploded, proven
 
 # The filters, one per row: prior variance of their weights; variance of measurements in units of
 # the running variance v of the innovation, and at least; drift, what variances of weights grow by
@@ -138,8 +139,8 @@ class FrozenCopies(NamedTuple):
 def run(copies, x, X, starts, out):
     """``network.run`` for both copies, a bundle of `FrozenCopies`; x is the states of both."""
     of = copies.contents
-    net, W, frozen, copy_share = of.net, of.W, of.frozen, of.copy_share
-    X = scaling.seen(of.units.X, X)
+    net, W, frozen, copy_share, units = of.net, of.W, of.frozen, of.copy_share, of.units
+    X = scaling.seen(units.X, X)
     n, q = W.shape
     Phi, Psi, j = np.empty((1, q)), np.empty((1, q)), np.uintp(0)
     x0, x1 = x[:n], x[n:]
@@ -153,7 +154,7 @@ def run(copies, x, X, starts, out):
         network.step(net, frozen, x1, f1, X, k, Phi, Psi, j)
         for o in range(net.n_outputs):
             out[k, o] = x0[o] + copy_share[o, 1] * (x1[o] - x0[o])
-    scaling.restore(of.units.Y, out)
+    scaling.restore(units.Y, out)
 
 
 @part(forceinline=True)
@@ -257,7 +258,7 @@ class BankLearning(NamedTuple):
     net: network.Net
     block: gradient.Block
     bank: Bank
-    guard: guard.Guard
+    guard: Guard
     W: np.ndarray  # (n, q)
     x: np.ndarray  # (copies n,) the states of all copies
     units: scaling.Units
@@ -265,13 +266,13 @@ class BankLearning(NamedTuple):
 
 
 @part
-def _start_over(of, f0, f1, out, k):
+def _start_over(guard, W, x, f0, f1, block, bank, out, k):
     """Learning exploded at row k: on from the last good weights, at rest, with new filters."""
-    guard.back_to_good(of.guard, of.W, f0[:0])
-    gradient.rest(of.x, of.block)
+    back_to_good(guard, W, f0[:0])
+    gradient.rest(x, block)
     f0[:] = 0.0
     f1[:] = 0.0
-    restart(of.bank, of.W)
+    restart(bank, W)
     out[k].fill(np.nan)
 
 
@@ -284,12 +285,13 @@ def learn(learning, X, Y, starts, out):
     """
     # Taken out of their tuples once: every access inside the loop would count references.
     of = learning.contents
-    net, W, x, block, bank = of.net, of.W, of.x, of.block, of.bank
+    net, block, bank, guard = of.net, of.block, of.bank, of.guard
+    W, x, units, progress = of.W, of.x, of.units, of.progress
     P, J, Phi, Psi, C = block.P, block.J, block.Phi, block.Psi, block.C
-    trace, position, limits = block.trace, block.position, of.guard.limits
+    trace, position, limits = block.trace, block.position, guard.limits
     frozen, hidden, copy_share = bank.frozen, bank.hidden, bank.copy_share
     copy_error, of_copies = bank.copy_error.reshape(copy_share.size), copy_share.reshape(-1)
-    X, Y = scaling.enter(of.units.X, X), scaling.enter(of.units.Y, Y)
+    X, Y = scaling.enter(units.X, X), scaling.enter(units.Y, Y)
     (n, q), (n_outputs, copies), K = W.shape, copy_share.shape, len(J)
     x0, x1 = x[:n], x[n:]
     f0, f1 = network.activities(x0), network.activities(x1)
@@ -299,7 +301,7 @@ def learn(learning, X, Y, starts, out):
     if K == 0:
         Phi, Psi = np.empty((1, q)), np.empty((1, q))
     w, w1 = W.reshape(n * q), frozen.reshape(frozen.size)
-    least, explosions = of.guard.least, 0
+    least, explosions = guard.least, 0
     for k in range(len(X)):
         if starts[k]:
             gradient.rest(x, block)
@@ -332,14 +334,14 @@ def learn(learning, X, Y, starts, out):
         if K:
             _move(bank, W, n_outputs, change)
         if learned and (
-            guard.net_exploded(limits, least, W, w, Psi, j, x0, Y, k)
-            or (K and guard.net_exploded(limits, least, frozen, w1, Psi1, j1, x1, Y, k))
+            net_exploded(limits, least, W, w, Psi, j, x0, Y, k)
+            or (K and net_exploded(limits, least, frozen, w1, Psi1, j1, x1, Y, k))
         ):
-            _start_over(of, f0, f1, out, k)
+            _start_over(guard, W, x, f0, f1, block, bank, out, k)
             explosions += 1
             continue
-        if learned and guard.proven(limits, of.guard.window):
-            guard.keep_good(of.guard, W, f0[:0])
+        if learned and proven(limits, guard.window):
+            keep_good(guard, W, f0[:0])
         if K:
             gradient.end_step(net, P, J, Phi, Psi, C, position)
-    return explosions, scaling.track(of.progress, Y, out)
+    return explosions, scaling.track(progress, Y, out)

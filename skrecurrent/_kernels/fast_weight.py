@@ -21,8 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels import elementwise, guard, scaling
+from skrecurrent._kernels import elementwise, scaling
 from skrecurrent._kernels._compile import kernel, part
+from skrecurrent._kernels.guard import Guard, back_to_good, exploded, keep_good, proven
 
 TANH, LOGISTIC = range(2)
 
@@ -204,8 +205,8 @@ def run(frozen, state, X, starts, out):
     Fills ``out`` with the predictions.
     """
     of = frozen.contents
-    net, W, gains = of.net, of.W, of.gains
-    X = scaling.seen(of.units.X, X)
+    net, W, gains, units = of.net, of.W, of.gains, of.units
+    X = scaling.seen(units.X, X)
     n, q = W.shape
     z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
     v, g, cg = np.empty((1, q)), np.empty((1, q)), np.empty(q)
@@ -220,7 +221,7 @@ def run(frozen, state, X, starts, out):
             out[k, o] = _prediction(net, n, z, t, after, o)
         before, after = after, before
     _save(net, z, D, before, state)
-    scaling.restore(of.units.Y, out)
+    scaling.restore(units.Y, out)
 
 
 @part(forceinline=True)
@@ -594,7 +595,7 @@ class FastLearning(NamedTuple):
     net: FastNet
     sensitivities: Sensitivities
     optimizer: FastOptimizer
-    guard: guard.Guard
+    guard: Guard
     W: np.ndarray  # (n, q)
     gains: np.ndarray  # (n + q + 1,)
     state: np.ndarray  # (n + n q,)
@@ -717,14 +718,13 @@ def _exploded(net, limits, least, W, z, t, D, before, after, v, Y, k):
     for i in range(n):
         for j in range(q):
             total += abs(W[i, j])
-    return guard.exploded(limits, least, predicted, changed, total, Y, k)
+    return exploded(limits, least, predicted, changed, total, Y, k)
 
 
 @part(fastmath=False)
-def _recover(of):
+def _recover(sensitivities, optimizer, guard, W, gains):
     """Back to the last good weights, with the optimizer as it was at the start."""
-    sensitivities, optimizer = of.sensitivities, of.optimizer
-    guard.back_to_good(of.guard, of.W, of.gains)
+    back_to_good(guard, W, gains)
     optimizer.first_moment[:] = 0.0
     optimizer.second_moment[:] = 0.0
     optimizer.steps[0] = 0
@@ -745,10 +745,11 @@ def learn(learning, X, Y, starts, out):
     """
     # Taken out of their tuples once: every access inside the loop would count references.
     of = learning.contents
-    net, W, gains, state, limits = of.net, of.W, of.gains, of.state, of.guard.limits
-    Q, p, sums = of.sensitivities.Q, of.sensitivities.p, of.sensitivities.sums
-    counts, update_interval = of.sensitivities.counts, of.optimizer.update_interval
-    X, Y = scaling.enter(of.units.X, X), scaling.enter(of.units.Y, Y)
+    net, sensitivities, optimizer, guard = of.net, of.sensitivities, of.optimizer, of.guard
+    W, gains, state, units, progress = of.W, of.gains, of.state, of.units, of.progress
+    Q, p, sums, counts = sensitivities.Q, sensitivities.p, sensitivities.sums, sensitivities.counts
+    limits, update_interval = guard.limits, optimizer.update_interval
+    X, Y = scaling.enter(units.X, X), scaling.enter(units.Y, Y)
     n, q = W.shape
     z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
     v, g, cg, errors = np.empty((1, q)), np.empty((1, q)), np.empty(q), np.empty(net.n_outputs)
@@ -775,19 +776,17 @@ def learn(learning, X, Y, starts, out):
             counts[0] += 1
             sound = True
             if counts[0] == update_interval:
-                sound = _update(of.optimizer, W, gains, sums, counts[0])
-                flush_denormals(of.sensitivities, of.optimizer)
+                sound = _update(optimizer, W, gains, sums, counts[0])
+                flush_denormals(sensitivities, optimizer)
                 sums[:] = 0.0
                 counts[0] = 0
-            if not sound or _exploded(
-                net, limits, of.guard.least, W, z, t, D, before, after, v, Y, k
-            ):
-                _recover(of)
+            if not sound or _exploded(net, limits, guard.least, W, z, t, D, before, after, v, Y, k):
+                _recover(sensitivities, optimizer, guard, W, gains)
                 _rest(z, t, D, after)
                 out[k].fill(np.nan)
                 explosions += 1
-            elif guard.proven(limits, of.guard.window):
-                guard.keep_good(of.guard, W, gains)
+            elif proven(limits, guard.window):
+                keep_good(guard, W, gains)
         before, after = after, before
     _save(net, z, D, before, state)
-    return explosions, scaling.track(of.progress, Y, out)
+    return explosions, scaling.track(progress, Y, out)

@@ -75,8 +75,8 @@ def run(frozen, x, X, starts, out):
     Fills ``out`` with the predictions.
     """
     of = frozen.contents
-    net, W = of.net, of.W
-    X = scaling.seen(of.units.X, X)
+    net, W, units = of.net, of.W, of.units
+    X = scaling.seen(units.X, X)
     q = W.shape[1]
     Phi, Psi = np.empty((1, q)), np.empty((1, q))
     f = activities(x)
@@ -87,7 +87,7 @@ def run(frozen, x, X, starts, out):
         step(net, W, x, f, X, k, Phi, Psi, np.uintp(0))
         for o in range(net.n_outputs):
             out[k, o] = x[o]
-    scaling.restore(of.units.Y, out)
+    scaling.restore(units.Y, out)
 
 
 @part

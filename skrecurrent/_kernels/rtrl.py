@@ -4,9 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels import covariance, elementwise, gradient, guard, network, scaling
+from skrecurrent._kernels import covariance, elementwise, gradient, network, scaling
 from skrecurrent._kernels._compile import kernel, part
 from skrecurrent._kernels.gradient import LEARNER
+from skrecurrent._kernels.guard import Guard, back_to_good, keep_good, net_exploded, proven
 
 SGD, ADAM, DEKF = range(3)
 
@@ -49,7 +50,7 @@ class RowLearning(NamedTuple):
     net: network.Net
     block: gradient.Block
     optimizer: Optimizer
-    guard: guard.Guard
+    guard: Guard
     W: np.ndarray  # (n, q)
     x: np.ndarray  # (n,) the state
     units: scaling.Units
@@ -127,12 +128,12 @@ def _reset(optimizer):
 
 
 @part
-def _start_over(of, x, f, out, k):
+def _start_over(guard, W, x, f, block, optimizer, out, k):
     """Learning exploded at row k: on from the last good weights, at rest, by the rule as it was."""
-    guard.back_to_good(of.guard, of.W, f[:0])
-    gradient.rest(x, of.block)
+    back_to_good(guard, W, f[:0])
+    gradient.rest(x, block)
     f[:] = 0.0
-    _reset(of.optimizer)
+    _reset(optimizer)
     out[k].fill(np.nan)
 
 
@@ -146,11 +147,12 @@ def learn(learning, X, Y, starts, out):
     """
     # Taken out of their tuples once: every access inside the loop would count references.
     of = learning.contents
-    net, W, x, block, rule = of.net, of.W, of.x, of.block, of.optimizer
+    net, block, rule, guard = of.net, of.block, of.optimizer, of.guard
+    W, x, units, progress = of.W, of.x, of.units, of.progress
     P, J, Phi, Psi, C = block.P, block.J, block.Phi, block.Psi, block.C
-    trace, position, limits = block.trace, block.position, of.guard.limits
+    trace, position, limits = block.trace, block.position, guard.limits
     solver, covariances, variances = rule.solver, rule.covariance, rule.innovation_variance
-    X, Y = scaling.enter(of.units.X, X), scaling.enter(of.units.Y, Y)
+    X, Y = scaling.enter(units.X, X), scaling.enter(units.Y, Y)
     (n, q), n_outputs, K = W.shape, net.n_outputs, len(J)
     rows = n if K else n_outputs
     Lam, seed, f = np.empty((K + 1, n)), np.empty(n_outputs), network.activities(x)
@@ -191,12 +193,12 @@ def learn(learning, X, Y, starts, out):
                 _dekf(covariances, variances, o, Y[k, o] - x[o], G, g, gains, change)
         if solver == DEKF:
             w += delta
-        if learned and guard.net_exploded(limits, of.guard.least, W, w, Psi, j, x, Y, k):
-            _start_over(of, x, f, out, k)
+        if learned and net_exploded(limits, guard.least, W, w, Psi, j, x, Y, k):
+            _start_over(guard, W, x, f, block, rule, out, k)
             explosions += 1
             continue
-        if learned and guard.proven(limits, of.guard.window):
-            guard.keep_good(of.guard, W, f[:0])
+        if learned and proven(limits, guard.window):
+            keep_good(guard, W, f[:0])
         if K:
             gradient.end_step(net, P, J, Phi, Psi, C, position)
-    return explosions, scaling.track(of.progress, Y, out)
+    return explosions, scaling.track(progress, Y, out)

@@ -79,6 +79,7 @@ class Learner(ABC):
         n = n_outputs + n_hidden
         self.lock = new_lock()
         self.n_outputs = n_outputs
+        self.size = _Size(n_hidden, n_features, n_outputs)
         self.begun = False
         self.weights = np.zeros((n, n + n_features + 1))
         self.state = np.zeros(n_states)
@@ -111,6 +112,10 @@ class Learner(ABC):
     def _check(self):
         """Raise ValueError if a position counted in an array, as unpickled, is none."""
 
+    def nbytes_of_stream(self):
+        """Bytes that ``begin`` will need."""
+        return 0
+
     def _begin(self):  # noqa: B027 - most learners need no more for a stream than for a fit
         """Make the arrays that only a stream needs, and whatever belongs into them."""
 
@@ -125,15 +130,19 @@ class Learner(ABC):
 
     def learn(self, X, Y, starts, ids=None):
         """Learn rows of a stream, given in the user's units; returns how often that exploded."""
-        self.begin()
-        if ids is not None:  # before a row is learned: see _Mark
-            self._mark = _Mark(self.last_id, np.array(ids), self.n_rows)
-        explosions = 0
-        for piece in pieces(X, Y, starts):
-            explosions += self._learn_piece(*piece)
-        if ids is not None:
-            self._mark = _Mark(self.last_id, None, 0)
+        if not self.begun:
+            self.begin()
+        if ids is None:
+            return self._learn_pieces(X, Y, starts)
+        self._mark = _Mark(self.last_id, np.array(ids), self.n_rows)  # before a row is learned
+        explosions = self._learn_pieces(X, Y, starts)
+        self._mark = _Mark(self.last_id, None, 0)
         return explosions
+
+    def _learn_pieces(self, X, Y, starts):
+        if len(X) <= FIRST_PIECE:
+            return self._learn_piece(X, Y, starts)
+        return sum(self._learn_piece(*piece) for piece in pieces(X, Y, starts))
 
     def _learn_piece(self, X, Y, starts):
         with self.lock:
@@ -323,9 +332,9 @@ class Learner(ABC):
             array[...] = given
 
     def _arrays(self):
-        """Names and arrays of all that is remembered."""
+        """Names and arrays of all that is remembered, in attributes without an underscore."""
         for name, value in vars(self).items():
-            if name != "settings":
+            if not name.startswith("_"):
                 yield from named_arrays(name, value)
 
     def _call(self, use, *arguments):
@@ -345,6 +354,14 @@ class Learner(ABC):
 _LEARN = "learn"
 _PREDICT = "predict"
 _RUN = "run"
+
+
+class _Size(NamedTuple):
+    """Of a network."""
+
+    n_hidden: int
+    n_features: int
+    n_outputs: int
 
 
 class _Mark(NamedTuple):
@@ -418,29 +435,37 @@ def _growing_pieces(tables):
         size *= int(min(max(_PIECE_SECONDS / 2 / seconds, 1), _MOST_GROWTH))
 
 
-_watch = contextvars.ContextVar("watch", default=None)
+# Who watches the passes of ``fit`` in this context.
+_watcher = contextvars.ContextVar("watcher", default=None)
 
 
 @contextlib.contextmanager
-def watched(watch):
-    """Within this context passes of ``fit`` learn one row at a time.
+def watched(watcher):
+    """Within this context passes of ``fit`` learn one row at a time, which changes no bit.
 
-    ``watch(learner)`` is called before the first row of a pass and after each of them.
+    ``watcher.begin(learner)`` is called when an epoch begins and before the first row of a pass,
+    ``watcher.see(learner)`` after each row and when an epoch ends.
     """
-    token = _watch.set(watch)
+    token = _watcher.set(watcher)
     try:
         yield
     finally:
-        _watch.reset(token)
+        _watcher.reset(token)
+
+
+def tell_watcher(event, learner):
+    """Call the method of this name, if somebody watches."""
+    watcher = _watcher.get()
+    if watcher is not None:
+        getattr(watcher, event)(learner)
 
 
 def _practised_pieces(learner, *tables):
     """``pieces`` of a pass of ``fit``; single rows while somebody watches."""
-    watch = _watch.get()
-    if watch is None:
+    if _watcher.get() is None:
         yield from map(list, pieces(*tables))
         return
-    watch(learner)
+    tell_watcher("begin", learner)
     for k in range(len(tables[0])):
         yield [table[k : k + 1] for table in tables]
-        watch(learner)
+        tell_watcher("see", learner)

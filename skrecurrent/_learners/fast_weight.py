@@ -82,9 +82,11 @@ class FastWeights(Learner):
             raise ValueError(f"{waiting} rows cannot wait for an update.")
 
     def fast_weights(self):
-        """The weights as they now are, in the middle of a sequence."""
+        """The weights as they now are, in the middle of a sequence; not to be written to."""
         with self.lock:
-            return fast_weights_in(self.state, self.weights)
+            weights = fast_weights_in(self.state, self.weights)
+        weights.flags.writeable = False
+        return weights
 
     def loss_gradient(self, X, Y, starts):
         """Half the sum of squared errors, from rest, and its derivative by ``weights``."""
@@ -111,6 +113,9 @@ class FastWeights(Learner):
             self.gains[:] = values[size:]
             low, high = fast_weight.DECAY_LOGITS
             self.gains[-1] = min(max(self.gains[-1], low), high)
+
+    def nbytes_of_stream(self):
+        return self.nbytes(*self.size, streams=True)
 
     @staticmethod
     def nbytes(n_hidden, n_features, n_outputs, streams):

@@ -182,6 +182,9 @@ class BankLearner(_RTRLLearner):
         if self.begun:
             self._check_block(self.block)
 
+    def nbytes_of_stream(self):
+        return self.nbytes(*self.size, self.train_hidden)
+
     @staticmethod
     def nbytes(n_hidden, n_features, n_outputs, train_hidden):
         """What a stream takes."""

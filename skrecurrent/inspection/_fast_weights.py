@@ -3,9 +3,9 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted, check_scalar
 
+from skrecurrent._compat import check_matplotlib_support
 from skrecurrent._fast_weight import FastWeightRegressor
 from skrecurrent._fitted import fitted_record
 from skrecurrent._input import check_rows

@@ -2,8 +2,8 @@
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from skrecurrent._compat import check_matplotlib_support
 from skrecurrent.inspection._plotting import axes_given_or_new, first_rows, style
 
 # Half an interval that holds 90 % of normally distributed errors, in standard deviations.

@@ -1,9 +1,9 @@
 """Loss over the epochs of ``fit``."""
 
 import numpy as np
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils.validation import check_is_fitted
 
+from skrecurrent._compat import check_matplotlib_support
 from skrecurrent.inspection._plotting import axes_given_or_new, style
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import scipy.linalg
 from sklearn.base import clone
 from sklearn.utils import Bunch
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from skrecurrent._base import BaseRecurrentRegressor
+from skrecurrent._compat import check_matplotlib_support
 from skrecurrent._learners.base import watched
 from skrecurrent.inspection._plotting import axes_given_or_new, style
 
@@ -126,7 +126,7 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
             f"RTRLRegressor(); got {kind}."
         )
     recorder = _Recorder()
-    with watched(recorder.see):
+    with watched(recorder):
         clone(estimator).set_callbacks(recorder).fit(X, y, sequence_id=sequence_id)
     return recorder.dynamics()
 
@@ -137,28 +137,23 @@ class _Recorder:
     def __init__(self):
         self._losses, self._output_rates, self._internal_rates = [], [], []
         self._row_ratios, self._distances = [], []
-        self._feedback = self._learner = self._travelled = None
+        self._feedback = None
         self._n_known = 0
 
-    def see(self, learner):
-        """Weights before the first row of a pass, or after one of its rows."""
-        if learner is not self._learner or self._travelled is None:
-            self._learner = learner
-            self._start_from(learner.weights)
-        else:
-            self._add_change(learner.weights)
-
-    def _start_from(self, weights):
+    def begin(self, learner):
+        """An epoch or a pass begins, perhaps from other weights than the last one ended with."""
+        self._learner, weights = learner, learner.weights
         self._begin, self._last = weights.copy(), weights.copy()
         self._travelled = np.zeros_like(weights)
         if self._feedback is None:
-            n_outputs = self._learner.n_outputs
+            n_outputs = learner.n_outputs
             self._feedback = weights[n_outputs:, :n_outputs].copy()
             self._reference = int(np.argmax(np.linalg.norm(self._feedback, axis=1)))
 
-    def _add_change(self, weights):
-        self._travelled += np.abs(weights - self._last)
-        self._last[:] = weights
+    def see(self, learner):
+        """A row was learned, or what an epoch changes after its last one."""
+        self._travelled += np.abs(learner.weights - self._last)
+        self._last[:] = learner.weights
 
     def setup(self, estimator, context):
         """Nothing to prepare."""
@@ -167,12 +162,11 @@ class _Recorder:
         """Nothing to tidy up."""
 
     def on_fit_task_begin(self, estimator, context):
-        self._travelled = None  # a pass may begin by going back to better weights
+        """Epochs begin with ``begin``."""
 
     def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
         if context.task_name != "epoch":
             return
-        self._add_change(self._learner.weights)  # if any was made after the last row
         n_outputs, n = self._learner.n_outputs, len(self._last)
         n_known, self._n_known = self._n_known, fitted_estimator.t_
         rates = self._travelled[:, :n] / (self._n_known - n_known)
