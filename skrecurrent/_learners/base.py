@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 import copy
+import sys
 import time
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -290,7 +291,7 @@ class Learner(ABC):
             return {
                 "settings": self.settings,
                 "begun": self.begun,
-                "last_id": self.last_id,
+                "last_id": _saved_id(self.last_id),
                 "arrays": {name: array.copy() for name, array in self._arrays()},
             }
 
@@ -299,7 +300,7 @@ class Learner(ABC):
         self.__init__(**self.settings)
         self._make_room(state)
         self._fill(state["arrays"])
-        self._mark = _Mark(state["last_id"], None, 0)
+        self._mark = _Mark(_loaded_id(state["last_id"]), None, 0)
         self._check()
 
     def __deepcopy__(self, memo):
@@ -380,6 +381,24 @@ class _Mark(NamedTuple):
         if self.ids is None or n_rows == self.first:
             return self.before
         return self.ids[n_rows - self.first - 1]
+
+
+def _saved_id(name):
+    """A sequence id in a form that every format can hold; skops cannot make pandas' Timestamps."""
+    timestamp = getattr(sys.modules.get("pandas"), "Timestamp", ())  # if there is one, it is there
+    if not isinstance(name, timestamp):
+        return name
+    return {"moment": name.to_datetime64(), "in_utc": name.tz is not None}
+
+
+def _loaded_id(saved):
+    """An id equal to the one that was saved; ids of users are never dicts, which have no hash."""
+    if not isinstance(saved, dict):
+        return saved
+    from pandas import Timestamp
+
+    moment = Timestamp(saved["moment"])
+    return moment.tz_localize("UTC") if saved["in_utc"] else moment
 
 
 class Frozen:
