@@ -1,4 +1,4 @@
-"""What ``fit`` or the first ``partial_fit`` leave: one record, replaced in one assignment."""
+"""What ``fit`` or a first ``partial_fit`` leaves: one record, replaced in one assignment."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from skrecurrent._learners.base import Learner
 
 
 class Report(NamedTuple):
-    """What the epochs of a ``fit`` came to."""
+    """How the epochs of a ``fit`` went."""
 
     n_iter_: int
     loss_curve_: list
@@ -34,11 +34,11 @@ class Fitted(NamedTuple):
         return self.learner.n_outputs
 
     def learns_as_is(self, X):
-        """Whether X can be learned without more checks than for its values, as most of a stream."""
+        """Whether only the values of X need to be checked, as for most rows of a stream."""
         return self.learner.begun and _input.is_plain(X, self.n_plain_features)
 
     def check_training_rows(self, X, y, sequence_id):
-        """Checked input for another call."""
+        """Check the input of a later call."""
         return _input.check_training_rows(
             self.columns,
             X,
@@ -50,7 +50,7 @@ class Fitted(NamedTuple):
         )
 
     def in_shape(self, table):
-        """Numbers of all outputs as the user gave targets: one column or several."""
+        """A table of outputs in the shape in which the user gave targets."""
         return table[:, 0] if self.target_ndim == 1 else table
 
     def require_stateful(self, method):
@@ -70,9 +70,9 @@ def fitted_record(estimator):
 
 
 class FittedAttribute:
-    """A public attribute that is read from the record, and that is not there before it is.
+    """A public attribute that is read from the record, and does not exist before the record does.
 
-    ``read`` makes it from the record. An attribute of the same name on an instance comes first.
+    ``read`` takes it from the record. An attribute of the same name on an instance comes first.
     """
 
     def __init__(self, read):
@@ -94,5 +94,5 @@ class FittedAttribute:
 
 
 def reported(name):
-    """An attribute that only ``fit`` leaves."""
+    """An attribute that only ``fit`` makes."""
     return FittedAttribute(lambda fitted: getattr(fitted.report, name))

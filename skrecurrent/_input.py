@@ -1,7 +1,7 @@
-"""What users give, checked: rows, targets and sequence ids; functions that know no learner.
+"""Checks of what users give: rows, targets and sequence ids. No learner is needed here.
 
-``columns`` is an estimator without a fitted network, by which scikit-learn's own checks keep and
-compare the number and the names of the columns of X.
+``columns`` is an estimator without a fitted network. scikit-learn's own checks keep the number and
+the names of the columns of X on it, and compare later calls with them.
 """
 
 from typing import NamedTuple
@@ -22,13 +22,13 @@ _Y_CHECKS = {
     "ensure_all_finite": "allow-nan",
 }
 
-# What the sequence starts of a single row can be; made once, for rows that come one by one.
+# The two possible sequence starts of a single row; made once, for rows that come one by one.
 _CONTINUES = np.zeros(1, np.bool_)
 _BEGINS = np.ones(1, np.bool_)
 
 
 class Rows(NamedTuple):
-    """Checked input: float64 rows and two-dimensional targets; ids is None if none were given."""
+    """Checked input: float64 rows, and targets as a table; ids is None if none were given."""
 
     X: np.ndarray
     Y: np.ndarray
@@ -68,12 +68,12 @@ def check_rows(columns, X, sequence_id, stateful):
 
 
 def n_plain_features(columns):
-    """The number of columns of arrays that ``is_plain`` lets pass; -1, none, if they have names."""
+    """How many columns an array must have to be plain; -1 if columns have names: none is plain."""
     return -1 if hasattr(columns, "feature_names_in_") else columns.n_features_in_
 
 
 def is_plain(X, n_features):
-    """Whether X is an array that needs no more checks than for its values, as in a stream."""
+    """Whether X is an array of which only the values need to be checked, as in most streams."""
     return (
         type(X) is np.ndarray
         and X.dtype is FLOAT64
@@ -85,7 +85,7 @@ def is_plain(X, n_features):
 
 
 def plain_targets(X, y, n_outputs, target_ndim):
-    """y as a table, if it is such an array too and the values of both are in order."""
+    """y as a table, if y is such an array too and the values of both are in order; or None."""
     if (
         type(y) is np.ndarray
         and y.dtype is FLOAT64
@@ -99,14 +99,14 @@ def plain_targets(X, y, n_outputs, target_ndim):
 
 
 def continuing(n_rows, stateful):
-    """Sequence starts of rows that continue the running sequence; to be read only."""
+    """Sequence starts of rows that continue the running sequence; not to be written to."""
     if n_rows == 1:
         return _CONTINUES if stateful else _BEGINS
     return np.zeros(n_rows, np.bool_) if stateful else np.ones(n_rows, np.bool_)
 
 
 def sequence_starts(sequence_id, n_rows, stateful):
-    """Which rows start a sequence, the first among them; and the ids as an array, or None."""
+    """Which rows start a sequence (the first row always does), and the ids as an array or None."""
     if not stateful:
         if sequence_id is not None:
             raise ValueError(
@@ -149,9 +149,9 @@ def _refuse_ids_that_return(ids, starts):
 
 
 def last_rows(starts, fraction):
-    """First of the last rows, which are about that part of all.
+    """The first of the last rows, which are about this fraction of all rows.
 
-    It starts a sequence if that holds out between half and twice the asked number of rows.
+    The row starts a sequence if between half and twice the wanted number of rows are then held out.
     """
     n_rows = len(starts)
     asked = np.clip(round(n_rows * fraction), 1, max(n_rows - 1, 1))
@@ -165,7 +165,7 @@ def last_rows(starts, fraction):
 
 
 def held_out_rows(given, fraction):
-    """First held-out row for early stopping, which needs known targets to judge by."""
+    """The first row held out for early stopping, which needs known targets to judge by."""
     split = last_rows(given.starts, fraction)
     if split < 1 or np.isfinite(given.Y[split:]).sum(axis=0).max(initial=0) < 2:
         raise ValueError(
@@ -177,7 +177,7 @@ def held_out_rows(given, fraction):
 
 
 def check_targets_known(targets):
-    """Every output needs a target to be fitted to."""
+    """Refuse an output that has no target to be fitted to."""
     unknown = np.flatnonzero(np.isnan(targets).all(axis=0))
     if len(unknown):
         raise ValueError(
@@ -187,12 +187,12 @@ def check_targets_known(targets):
 
 
 def writeable(array):
-    """float64 and writeable, so that one compiled version of each kernel serves."""
+    """The array as float64 and writeable, for which the kernels are compiled."""
     return np.require(array, dtype=FLOAT64, requirements=["C", "W", "A"])
 
 
 def refuse_text(values, name):
-    """Numbers written as text are refused rather than converted."""
+    """Refuse numbers that are written as text, rather than convert them."""
     try:
         array = np.asarray(values)
     except ValueError:
@@ -204,7 +204,7 @@ def refuse_text(values, name):
 
 
 def refuse_huge(values, name):
-    """Numbers whose squares would overflow are refused."""
+    """Refuse numbers whose squares would overflow."""
     if scaling.known_rows(values) < 0:
         raise ValueError(
             f"{name} contains a value beyond {scaling.LARGEST:.0e}, which would overflow."
