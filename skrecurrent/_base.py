@@ -662,6 +662,11 @@ class BaseRecurrentRegressor(
 
     # ------------------------------------------------------------------ scikit-learn
 
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_fitted" in vars(self):
+            self._fitted.check()
+
     def __sklearn_is_fitted__(self):
         return "_fitted" in vars(self)
 

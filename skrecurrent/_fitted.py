@@ -33,6 +33,19 @@ class Fitted(NamedTuple):
     def n_outputs(self):
         return self.learner.n_outputs
 
+    def check(self):
+        """Refuse a record that was put together wrongly: kernels rely on what it says of X."""
+        n_features = self.learner.size.n_features
+        if not (
+            self.columns.n_features_in_ == n_features
+            and self.n_plain_features in (n_features, -1)
+            and 1 <= self.target_ndim <= 2
+        ):
+            raise ValueError(
+                f"What was saved says that X has {self.columns.n_features_in_} features and y "
+                f"{self.target_ndim} dimensions; the network has {n_features} features."
+            )
+
     def learns_as_is(self, X):
         """Whether only the values of X need to be checked, as for most rows of a stream."""
         return self.learner.begun and _input.is_plain(X, self.n_plain_features)

@@ -38,7 +38,7 @@ class _RTRLLearner(Learner):
         super().__init__(**size, n_states=copies * n)
         self.train_hidden = train_hidden
         self.uses_blas = n >= _THREADED_UNITS
-        self.net = network.Net(np.array(dt, dtype=float), n_outputs, hidden_first)
+        self.net = network.new_net(dt, n, n_outputs, hidden_first)
         self.guard = guard.new_guard(self.weights, _NO_GAINS, 1.0, n)
 
     def _new_block(self):
