@@ -52,9 +52,9 @@ from skrecurrent._input import (
     n_plain_features,
     plain_targets,
     refuse_huge,
-    refuse_text,
 )
 from skrecurrent._kernels import scaling
+from skrecurrent._numbers import as_numbers
 from skrecurrent._threads import one_at_a_time
 
 # Constraint of the parameter n_jobs.
@@ -632,7 +632,7 @@ class BaseRecurrentRegressor(
         The number at the index ``infinite``, if one is given, may be infinity.
         """
         learner, public = fitted_record(self).learner, f"{name}_"
-        refuse_text(value, public)
+        value = as_numbers(value, public)
         shape = getattr(learner, name).shape
         value = check_array(
             value,

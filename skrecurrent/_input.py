@@ -7,10 +7,10 @@ compare the number and the names of the columns of X.
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import validate_data
 
 from skrecurrent._kernels import scaling
+from skrecurrent._numbers import as_numbers, is_missing
 
 FLOAT64 = np.dtype(np.float64)
 
@@ -39,10 +39,13 @@ class Rows(NamedTuple):
 
 def check_training_rows(columns, X, y, sequence_id, stateful, *, reset, n_outputs=None):
     """Check X, y and sequence_id together; starts[0] is true."""
-    refuse_text(X, "X")
-    refuse_text(y, "y")
+    X, y = _check_table(X), _check_targets(y)
     X, y = validate_data(columns, X, y, reset=reset, validate_separately=(_X_CHECKS, _Y_CHECKS))
-    check_consistent_length(X, y)
+    if len(X) != len(y):
+        raise ValueError(
+            f"y must have one target per row of X; got inconsistent numbers of samples in X and y: "
+            f"[{len(X)}, {len(y)}]."
+        )
     rows, targets = writeable(X), writeable(y.reshape(len(y), -1))
     refuse_huge(rows, "X")
     refuse_huge(targets, "y")
@@ -57,7 +60,7 @@ def check_training_rows(columns, X, y, sequence_id, stateful, *, reset, n_output
 
 def check_rows(columns, X, sequence_id, stateful):
     """Check X of a fitted estimator; returns rows, sequence starts and the answer's dtype."""
-    refuse_text(X, "X")
+    X = _check_table(X)
     X = validate_data(columns, X, reset=False, **_X_CHECKS)
     rows = writeable(X)
     refuse_huge(rows, "X")
@@ -70,6 +73,26 @@ def check_rows(columns, X, sequence_id, stateful):
 def n_plain_features(columns):
     """The number of columns of arrays that ``is_plain`` lets pass; -1, none, if they have names."""
     return -1 if hasattr(columns, "feature_names_in_") else columns.n_features_in_
+
+
+def _check_table(X):
+    X = as_numbers(X, "X")
+    if np.ndim(X) == 3:
+        raise ValueError(
+            f"Found X with dim 3, shape {np.shape(X)}; a row of X is one time step. Stack several "
+            "sequences by skrecurrent.datasets.stack_sequences."
+        )
+    return X
+
+
+def _check_targets(y):
+    y = as_numbers(y, "y")
+    if y is not None and np.ndim(y) == 0:
+        raise ValueError(
+            "y must have one target per row of X, shape (n_samples,) or (n_samples, n_outputs); "
+            f"got the scalar {y!r}."
+        )
+    return y
 
 
 def is_plain(X, n_features):
@@ -132,8 +155,11 @@ def _check_ids(sequence_id, n_rows):
             f"sequence_id must have one entry per row of X, shape ({n_rows},); "
             f"got shape {ids.shape}."
         )
-    if np.any(ids != ids):
-        raise ValueError("sequence_id contains NaN.")
+    if ids.dtype.kind == "V":
+        raise ValueError(f"sequence_id must hold numbers or text, got records ({ids.dtype}).")
+    missing = map(is_missing, ids) if ids.dtype.kind == "O" else ids != ids
+    if any(missing):
+        raise ValueError("sequence_id contains NaN, or another missing value.")
     return ids
 
 
@@ -189,18 +215,6 @@ def check_targets_known(targets):
 def writeable(array):
     """float64 and writeable, so that one compiled version of each kernel serves."""
     return np.require(array, dtype=FLOAT64, requirements=["C", "W", "A"])
-
-
-def refuse_text(values, name):
-    """Numbers written as text are refused rather than converted."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        return  # ragged: scikit-learn's own check explains it
-    kind = array.dtype.kind
-    if kind in "USV" or (kind == "O" and any(isinstance(v, str | bytes) for v in array.flat)):
-        what = "records" if kind == "V" else "text"
-        raise ValueError(f"{name} must hold numbers, got {what} (dtype={array.dtype}).")
 
 
 def refuse_huge(values, name):
