@@ -24,15 +24,17 @@ def as_numbers(values, name):
     if array.dtype.kind != "O" or array.ndim == 0:  # sparse matrices look like one object
         return values
     for value in array.flat:
-        if not _is_number(value):
-            _refuse(name, _kind_of_object(value), f" (dtype={array.dtype})")
+        if isinstance(value, str | bytes):
+            _refuse(name, "text", f" (dtype={array.dtype})")
+        if isinstance(value, _DATES):  # NaT is one of them
+            _refuse(name, "dates or durations", f" (dtype={array.dtype})")
+        if not (is_missing(value) or hasattr(type(value), "__float__")):
+            # scikit-learn's checks expect Python's words
+            raise TypeError(
+                f"{name} must hold numbers, got {type(value).__name__}: the argument must be a "
+                "string or a real number."
+            )
     return _without_missing(values, array)
-
-
-def _is_number(value):
-    if isinstance(value, _DATES):  # NaT is one of them
-        return False
-    return is_missing(value) or hasattr(type(value), "__float__")
 
 
 def is_missing(value):
@@ -58,16 +60,18 @@ def _without_missing(values, array):
     return np.where(missing, np.nan, array)
 
 
+def n_dimensions(values):
+    """Of an array, or of what makes one; None of what is ragged."""
+    try:
+        return np.asarray(values).ndim
+    except ValueError:
+        return None
+
+
 def _kind_of(dtype):
     if dtype.kind in "mM":
         return "dates or durations"
     return "records" if dtype.kind == "V" else "text"
-
-
-def _kind_of_object(value):
-    if isinstance(value, str | bytes):
-        return "text"
-    return "dates or durations" if isinstance(value, _DATES) else type(value).__name__
 
 
 def _refuse(name, kind, dtype):

@@ -459,7 +459,7 @@ BAD = {
         "X must hold numbers, got dates",
         {"X": pd.DataFrame({"a": X[:, 0], "b": pd.date_range("2026", periods=6)})},
     ),
-    "dict rows": (ValueError, "X must hold numbers, got dict", {"X": [{"a": 1.0}] * 6}),
+    "dict rows": (TypeError, "X must hold numbers, got dict", {"X": [{"a": 1.0}] * 6}),
     "masked": (ValueError, "X contains NaN", {"X": np.ma.array(X, mask=X[5, 1] == X)}),
     "stacked sequences": (ValueError, "stack_sequences", {"X": X.reshape(2, 3, 2)}),
     # y
