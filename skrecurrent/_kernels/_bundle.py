@@ -8,7 +8,7 @@ from functools import partial
 
 from numba import typeof, types
 from numba.experimental.structref import StructRefProxy, define_boxing, new, register
-from numba.extending import intrinsic, overload, overload_attribute
+from numba.extending import overload
 
 from skrecurrent._kernels._compile import kernel
 
@@ -41,44 +41,14 @@ define_boxing(_BundleType, Bundle)
 
 @overload(Bundle)
 def _new_bundle(contents):
-    of_this_type = _BundleType([("owned", contents)])
+    of_this_type = _BundleType([("contents", contents)])
 
     def new_bundle(contents):
         bundle = new(of_this_type)
-        bundle.owned = contents
+        bundle.contents = contents
         return bundle
 
     return new_bundle
-
-
-@overload_attribute(_BundleType, "contents")
-def _contents(bundle):
-    return lambda bundle: _borrowed(bundle.owned)
-
-
-@intrinsic
-def _borrowed(typing_context, contents):
-    """The contents, to be used while the bundle lives, which whoever calls a kernel sees to.
-
-    To count the references to dozens of arrays, up and down again, takes longer than to step a
-    small network. Of arrays that nobody is said to own none are counted.
-    """
-
-    def disown(context, builder, type, value):
-        if isinstance(type, types.Array):
-            array = context.make_array(type)(context, builder, value)
-            array.meminfo = array.meminfo.type(None)
-            return array._getvalue()
-        if isinstance(type, types.BaseTuple):
-            items = [builder.extract_value(value, i) for i in range(len(type))]
-            items = [disown(context, builder, *pair) for pair in zip(type.types, items)]
-            return context.make_tuple(builder, type, items)
-        return value
-
-    def generate(context, builder, signature, arguments):
-        return disown(context, builder, contents, arguments[0])
-
-    return contents(contents), generate
 
 
 @kernel
