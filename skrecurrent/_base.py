@@ -40,7 +40,13 @@ from skrecurrent._compat import (
     fit_context,
 )
 from skrecurrent._epochs import Epochs, Stop, passes, r2_of_known
-from skrecurrent._fitted import Fitted, FittedAttribute, fitted_record, reported
+from skrecurrent._fitted import (
+    Fitted,
+    FittedAttribute,
+    TrainingRows,
+    fitted_record,
+    reported,
+)
 from skrecurrent._input import (
     FLOAT64,
     check_rows,
@@ -52,9 +58,9 @@ from skrecurrent._input import (
     n_plain_features,
     plain_targets,
     refuse_huge,
-    refuse_text,
 )
 from skrecurrent._kernels import scaling
+from skrecurrent._numbers import as_numbers
 from skrecurrent._threads import one_at_a_time
 
 # Constraint of the parameter n_jobs.
@@ -212,7 +218,8 @@ class BaseRecurrentRegressor(
             learner = self._with_best_weights(learner, epochs)
             if given.ids is not None:
                 learner.name_sequence(given.ids[-1])
-            return self._record(learner, columns, given, epochs.summary())
+            training = TrainingRows(given.X, learner.snapshot())
+            return self._record(learner, columns, given, epochs.summary(), training)
 
         reporter.snapshot = lambda: {"_fitted": record(learner.copy())}
         fitted = self._trained(epochs, lambda: record(learner))
@@ -224,9 +231,10 @@ class BaseRecurrentRegressor(
         )
         return fitted
 
-    def _record(self, learner, columns, given, report=None):
+    def _record(self, learner, columns, given, report=None, training=None):
         n_plain = n_plain_features(columns)
-        return Fitted(learner, columns, n_plain, given.target_ndim, self.stateful, report)
+        stateful = self.stateful
+        return Fitted(learner, columns, n_plain, given.target_ndim, stateful, report, training)
 
     def _unfitted(self):
         """An estimator of the same parameters, for scikit-learn's checks to write to."""
@@ -449,6 +457,8 @@ class BaseRecurrentRegressor(
             rows, starts = X, continuing(len(X), fitted.stateful)
         else:
             rows, starts, dtype = check_rows(fitted.columns, X, sequence_id, fitted.stateful)
+        if len(rows) > 1 and sequence_id is None and fitted.training is not None:
+            fitted.training.warn_if_given(rows, fitted.learner, stacklevel=4)
         predictions, deviations = fitted.learner.predict(rows, starts, return_std)
         predictions = fitted.in_shape(predictions)
         if dtype != FLOAT64:
@@ -642,7 +652,7 @@ class BaseRecurrentRegressor(
         The number at the index ``infinite``, if there is one, may be infinite.
         """
         learner, public = fitted_record(self).learner, f"{name}_"
-        refuse_text(value, public)
+        value = as_numbers(value, public)
         shape = getattr(learner, name).shape
         value = check_array(
             value,

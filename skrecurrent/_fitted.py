@@ -1,11 +1,21 @@
 """What ``fit`` or a first ``partial_fit`` leaves: one record, replaced in one assignment."""
 
+import warnings
+import weakref
 from typing import NamedTuple
 
+import numpy as np
 from sklearn.exceptions import NotFittedError
 
 from skrecurrent import _input
 from skrecurrent._learners.base import Learner
+from skrecurrent.exceptions import TrainingRowsWarning
+
+# Those that users were told of: not an attribute, for looking at an estimator changes nothing.
+_TOLD = weakref.WeakSet()
+
+# First rows that are compared with those of ``fit``.
+_COMPARED_ROWS = 5
 
 
 class Report(NamedTuple):
@@ -19,6 +29,33 @@ class Report(NamedTuple):
     best_validation_score_: float | None
 
 
+class TrainingRows:
+    """The first rows of a ``fit``, and what that left: to tell when they are predicted."""
+
+    def __init__(self, X, snapshot):
+        self.first, self.snapshot = X[:_COMPARED_ROWS].copy(), snapshot
+
+    def warn_if_given(self, X, learner, stacklevel):
+        """Warn once if these rows are given to a learner that is as it was after ``fit``."""
+        if self in _TOLD or learner.n_rows or not self._begin_as(X):
+            return
+        unchanged = learner.snapshot()
+        if all(np.array_equal(unchanged[name], self.snapshot[name]) for name in unchanged):
+            _TOLD.add(self)
+            warnings.warn(
+                "X begins with the rows that were fitted, but the state stands after the last of "
+                "them. Pass sequence_id=np.zeros(len(X)), or call reset_state, to start at rest.",
+                TrainingRowsWarning,
+                stacklevel=stacklevel,
+            )
+
+    def _begin_as(self, X):
+        rows = X[:_COMPARED_ROWS]
+        if len(rows) < 2 or not np.array_equal(rows, self.first[: len(rows)]):
+            return False
+        return bool((rows != rows[0]).any())  # constant rows may come again at any time
+
+
 class Fitted(NamedTuple):
     """All that an estimator knows after fitting; a public method reads it once."""
 
@@ -28,6 +65,7 @@ class Fitted(NamedTuple):
     target_ndim: int
     stateful: bool
     report: Report | None  # None for a stream that no ``fit`` came before
+    training: TrainingRows | None  # the same
 
     @property
     def n_outputs(self):

@@ -4,13 +4,14 @@
 the names of the columns of X on it, and compare later calls with them.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import validate_data
 
 from skrecurrent._kernels import scaling
+from skrecurrent._numbers import as_numbers, is_missing, n_dimensions
 
 FLOAT64 = np.dtype(np.float64)
 
@@ -21,6 +22,9 @@ _Y_CHECKS = {
     "ensure_2d": False,
     "ensure_all_finite": "allow-nan",
 }
+
+# Calls from here to the user's, about.
+_STACKLEVEL = 6
 
 # The two possible sequence starts of a single row; made once, for rows that come one by one.
 _CONTINUES = np.zeros(1, np.bool_)
@@ -39,10 +43,14 @@ class Rows(NamedTuple):
 
 def check_training_rows(columns, X, y, sequence_id, stateful, *, reset, n_outputs=None):
     """Check X, y and sequence_id together; starts[0] is true."""
-    refuse_text(X, "X")
-    refuse_text(y, "y")
+    given_X, given_y = X, y
+    X, y = _check_table(X), _check_targets(y)
     X, y = validate_data(columns, X, y, reset=reset, validate_separately=(_X_CHECKS, _Y_CHECKS))
-    check_consistent_length(X, y)
+    if len(X) != len(y):
+        raise ValueError(
+            f"y must have one target per row of X; got inconsistent numbers of samples in X and y: "
+            f"[{len(X)}, {len(y)}]."
+        )
     rows, targets = writeable(X), writeable(y.reshape(len(y), -1))
     refuse_huge(rows, "X")
     refuse_huge(targets, "y")
@@ -52,16 +60,20 @@ def check_training_rows(columns, X, y, sequence_id, stateful, *, reset, n_output
             f"{n_outputs}."
         )
     starts, ids = sequence_starts(sequence_id, len(rows), stateful)
+    _warn_of_order(given_X, starts, stateful)
+    _warn_of_other_index(given_X, given_y)
     return Rows(rows, targets, starts, ids, y.ndim)
 
 
 def check_rows(columns, X, sequence_id, stateful):
     """Check X of a fitted estimator; returns rows, sequence starts and the answer's dtype."""
-    refuse_text(X, "X")
+    given = X
+    X = _check_table(X)
     X = validate_data(columns, X, reset=False, **_X_CHECKS)
     rows = writeable(X)
     refuse_huge(rows, "X")
     starts, ids = sequence_starts(sequence_id, len(rows), stateful)
+    _warn_of_order(given, starts, stateful)
     if ids is None:
         starts = continuing(len(rows), stateful)
     return rows, starts, X.dtype
@@ -70,6 +82,51 @@ def check_rows(columns, X, sequence_id, stateful):
 def n_plain_features(columns):
     """How many columns an array must have to be plain; -1 if columns have names: none is plain."""
     return -1 if hasattr(columns, "feature_names_in_") else columns.n_features_in_
+
+
+def _check_table(X):
+    X = as_numbers(X, "X")
+    if n_dimensions(X) == 3:
+        raise ValueError(
+            f"Found X with dim 3, shape {np.asarray(X).shape}; a row of X is one time step. Stack "
+            "several sequences by skrecurrent.datasets.stack_sequences."
+        )
+    return X
+
+
+def _warn_of_order(X, starts, stateful):
+    """Rows of a data frame whose times do not increase within a sequence are out of order."""
+    index = getattr(X, "index", None)
+    if stateful and type(index).__name__ == "DatetimeIndex":
+        times = index.asi8
+        late = np.flatnonzero((times[1:] <= times[:-1]) & ~starts[1:])
+        if len(late):
+            row = late[0] + 1
+            warnings.warn(
+                f"The index of X does not increase within a sequence: row {row} is of "
+                f"{index[row]}, the row before of {index[row - 1]}. Rows must be in the order of "
+                "time.",
+                stacklevel=_STACKLEVEL,
+            )
+
+
+def _warn_of_other_index(X, y):
+    """Data frames are taken row by row; pandas would align them by their indexes."""
+    if hasattr(X, "iloc") and hasattr(y, "iloc") and not X.index.equals(y.index):
+        warnings.warn(
+            "X and y have different indexes. Their rows are taken in the order in which they come.",
+            stacklevel=_STACKLEVEL,
+        )
+
+
+def _check_targets(y):
+    y = as_numbers(y, "y")
+    if np.isscalar(y):
+        raise ValueError(
+            "y must have one target per row of X, shape (n_samples,) or (n_samples, n_outputs); "
+            f"got the scalar {y!r}."
+        )
+    return y
 
 
 def is_plain(X, n_features):
@@ -132,8 +189,11 @@ def _check_ids(sequence_id, n_rows):
             f"sequence_id must have one entry per row of X, shape ({n_rows},); "
             f"got shape {ids.shape}."
         )
-    if np.any(ids != ids):
-        raise ValueError("sequence_id contains NaN.")
+    if ids.dtype.kind == "V":
+        raise ValueError(f"sequence_id must hold numbers or text, got records ({ids.dtype}).")
+    missing = map(is_missing, ids) if ids.dtype.kind == "O" else ids != ids
+    if any(missing):
+        raise ValueError("sequence_id contains NaN, or another missing value.")
     return ids
 
 
@@ -189,18 +249,6 @@ def check_targets_known(targets):
 def writeable(array):
     """The array as float64 and writeable, for which the kernels are compiled."""
     return np.require(array, dtype=FLOAT64, requirements=["C", "W", "A"])
-
-
-def refuse_text(values, name):
-    """Refuse numbers that are written as text, rather than convert them."""
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        return  # ragged: scikit-learn's own check explains it
-    kind = array.dtype.kind
-    if kind in "USV" or (kind == "O" and any(isinstance(v, str | bytes) for v in array.flat)):
-        what = "records" if kind == "V" else "text"
-        raise ValueError(f"{name} must hold numbers, got {what} (dtype={array.dtype}).")
 
 
 def refuse_huge(values, name):

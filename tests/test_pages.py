@@ -90,7 +90,7 @@ FLOORS = [
     {"_base", "_rtrl", "_aprl", "_fast_weight"},
     {"inspection", "datasets", "__init__"},
 ]
-BESIDE = {"_threads", "_reservoir", "_machine", "_compat", "_version"}
+BESIDE = {"_threads", "_reservoir", "_machine", "_compat", "_numbers", "_version", "exceptions"}
 
 
 def imported_by(path):
