@@ -97,7 +97,7 @@ def _check_table(X):
 def _warn_of_order(X, starts, stateful):
     """Rows of a data frame whose times do not increase within a sequence are out of order."""
     index = getattr(X, "index", None)
-    if stateful and type(index).__name__ == "DatetimeIndex":
+    if stateful and any(kind.__name__ == "DatetimeIndex" for kind in type(index).__mro__):
         times = index.asi8
         late = np.flatnonzero((times[1:] <= times[:-1]) & ~starts[1:])
         if len(late):
