@@ -165,11 +165,11 @@ class APRLRegressor(BaseRecurrentRegressor):
     Attributes
     ----------
     weights_ : ndarray of shape (n, n + n_features + 1)
-        All weights; columns are units, inputs, bias, and output units come first. Assigning to it
-        changes the network.
+        A read-only copy of all weights; columns are units, inputs, bias, and output units come
+        first. Assigning an array of this shape changes the network.
 
     state_ : ndarray of shape (n,)
-        x after the last row that was fitted or learned, zero at rest.
+        x after the last row that was fitted or learned, zero at rest; a read-only copy.
 
     n_iter_ : int
         Number of epochs of ``fit``.

@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
-from skrecurrent._fitted import fitted_record
+from skrecurrent._fitted import TrainingRows, fitted_record
 from skrecurrent._kernels import fast_weight
 from skrecurrent._learners.base import Learner
 
@@ -143,7 +143,7 @@ def assert_unchanged(before, estimator):
 
 def plain(value):
     """Records and learners as dicts and lists, so that assert_equal compares arrays in them."""
-    if isinstance(value, Learner | BaseEstimator):
+    if isinstance(value, Learner | BaseEstimator | TrainingRows):
         return plain(value.__getstate__())
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}

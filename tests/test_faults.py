@@ -3,17 +3,31 @@
 import multiprocessing
 import os
 import pickle
+import select
+import signal
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
+from threadpoolctl import threadpool_info
 
-from tests.common import ESTIMATORS, assert_same, make_rows, sized
+from skrecurrent._epochs import Epochs
+from tests.common import (
+    ESTIMATORS,
+    assert_same,
+    assert_unchanged,
+    learner_of,
+    make_rows,
+    needs_compiled_code,
+    observable,
+    sized,
+)
 
 
 @pytest.fixture(params=ESTIMATORS, name="estimator")
@@ -103,3 +117,135 @@ def test_threads_and_hash_seed_of_the_process_do_not_change_a_bit():
 def test_the_tests_would_notice_the_network():
     with pytest.raises(RuntimeError, match=r"tried to reach 'example\.org'"):
         socket.create_connection(("example.org", 80), timeout=1)
+
+
+# A fit that fails
+
+
+@pytest.mark.parametrize("where", ["judge", "end", "error_variance"])
+@pytest.mark.parametrize("error", [MemoryError, ValueError, SystemExit])
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was(estimator, where, error, monkeypatch):
+    X, y = make_rows(60)
+    estimator.fit(X, y).partial_fit(X, y)
+    before = observable(estimator)
+
+    def fail(*_, **__):
+        raise error("the true reason")
+
+    monkeypatch.setattr(Epochs, where, fail)
+    with pytest.raises(error, match="the true reason"):
+        estimator.set_params(n_hidden=6).fit(X, 2 * y)
+    estimator.set_params(n_hidden=before["n_hidden"])
+    assert_unchanged(before, estimator)
+
+
+# Signals, forks, BLAS
+
+
+@needs_compiled_code
+def test_ctrl_c_at_any_moment_leaves_a_stream_of_whole_rows(estimator):
+    """Real signals, at random moments, until the stream has come to its end all the same."""
+    n_rows = 3000
+    X, y = make_rows(n_rows)
+    ids = np.arange(n_rows) // 700
+    whole = clone(estimator).partial_fit(X, y, sequence_id=ids)
+    estimator.partial_fit(X[:1], y[:1], sequence_id=ids[:1])
+    rng, interrupts = np.random.default_rng(0), 0
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        while estimator.t_ < n_rows:
+            k = estimator.t_
+            assert learner_of(estimator).last_id == ids[k - 1]
+            timer = threading.Timer(rng.uniform(0, 0.01), signal.raise_signal, [signal.SIGINT])
+            timer.start()
+            try:
+                estimator.partial_fit(X[k:], y[k:], sequence_id=ids[k:])
+                timer.join()
+            except KeyboardInterrupt:
+                interrupts += 1
+                timer.cancel()
+            if interrupts == 40:
+                break
+    except KeyboardInterrupt:  # it came between two calls
+        pass
+    finally:
+        signal.signal(signal.SIGINT, before)
+    k = estimator.t_
+    if k < n_rows:
+        estimator.partial_fit(X[k:], y[k:], sequence_id=ids[k:])
+    assert_same(estimator, whole)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # by fork
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="is about forks")
+def test_a_fork_beside_a_learning_thread_finds_whole_learners(estimator):
+    X, y = make_rows(sized(300, 30))
+    ids = np.arange(len(X)) // 70
+    learning = clone(estimator).partial_fit(X[:1], y[:1], sequence_id=ids[:1])
+    stop = threading.Event()
+
+    def learn():
+        while not stop.is_set():
+            model = clone(estimator)
+            for k in range(len(X)):
+                model.partial_fit(X[k : k + 1], y[k : k + 1], sequence_id=ids[k : k + 1])
+                seen[0] = model
+
+    seen = [learning]
+    thread = threading.Thread(target=learn)
+    thread.start()
+    limits = [pool["num_threads"] for pool in threadpool_info()]
+    for _ in range(5):
+        answer, question = os.pipe()
+        child = os.fork()
+        if child == 0:
+            k = seen[0].t_
+            expected = clone(estimator).partial_fit(X[:k], y[:k], sequence_id=ids[:k])
+            whole = np.array_equal(seen[0].weights_, expected.weights_)
+            clone(estimator).set_params(max_iter=1).fit(X[:40], y[:40])
+            whole &= [pool["num_threads"] for pool in threadpool_info()] == limits
+            os.write(question, b"+" if whole else b"-")
+            os._exit(0)
+        ready, _, _ = select.select([answer], [], [], 30)
+        if not ready:
+            os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        assert ready, "the child hung"
+        assert os.read(answer, 1) == b"+"
+        os.close(answer)
+        os.close(question)
+    stop.set()
+    thread.join()
+
+
+BITS_OF_LARGE_NETWORKS = """
+    import hashlib, os, sys
+    from skrecurrent import RTRLRegressor
+    from tests.common import make_rows
+    X, y = make_rows(40)
+    for solver in ("sgd", "auto"):
+        for n_hidden in (60, 130):
+            whole = RTRLRegressor(n_hidden, solver=solver, random_state=0).partial_fit(X, y)
+            rows = RTRLRegressor(n_hidden, solver=solver, random_state=0)
+            for k in range(len(X)):
+                rows.partial_fit(X[k : k + 1], y[k : k + 1])
+            bits = [hashlib.sha256(m.weights_.tobytes()).hexdigest() for m in (whole, rows)]
+            assert bits[0] == bits[1], (solver, n_hidden)
+            print(solver, n_hidden, bits[0])
+    fitted = RTRLRegressor(110, train_hidden=False, random_state=0).fit(X, y).partial_fit(X, y)
+    print(hashlib.sha256(fitted.weights_.tobytes()).hexdigest())
+"""
+
+
+@needs_compiled_code
+def test_threads_of_blas_do_not_change_a_bit_of_large_networks():
+    digests = set()
+    for threads in ("1", "2"):
+        settings = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), threads)
+        command = [sys.executable, "-c", textwrap.dedent(BITS_OF_LARGE_NETWORKS)]
+        done = subprocess.run(
+            command, env=os.environ | settings, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        digests.add(done.stdout)
+    assert len(digests) == 1

@@ -514,6 +514,18 @@ def test_memory_needed_is_the_peak_of_what_is_allocated(solver):
     assert 0.8 < peak / estimator._nbytes(2, 1, 30) < 1.15
 
 
+@needs_compiled_code
+def test_a_readout_is_solved_from_blocks_of_rows():
+    """All features at once would take 480 MB here."""
+    X, y = make_rows(200_000, n_features=1)
+    estimator = RTRLRegressor(100, train_hidden=False, random_state=0).fit(X[:50], y[:50])
+    tracemalloc.start()
+    estimator.fit(X, y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6
+
+
 def test_threads_that_learn_at_once_leave_blas_as_they_found_it():
     X, y = make_rows(40)
     before = [(pool["filepath"], pool["num_threads"]) for pool in threadpool_info()]

@@ -93,6 +93,28 @@ def test_positions_outside_their_arrays_are_refused(learned, name, position):
         load(learned, state)
 
 
+def test_another_number_of_euler_steps_than_of_units_is_refused(learned):
+    state = saved(learned)
+    if "dt" not in state["settings"]:
+        return
+    state["settings"] = state["settings"] | {"dt": state["settings"]["dt"][:-1]}
+    state["arrays"]["net.dt"] = state["arrays"]["net.dt"][:-1]
+    with pytest.raises(ValueError, match="Euler steps"):
+        load(learned, state)
+
+
+@pytest.mark.parametrize("field", ["n_plain_features", "target_ndim", "columns"])
+def test_a_record_that_does_not_fit_the_network_is_refused(learned, field):
+    """Rows with too few columns would be read beyond their end."""
+    fitted = learned._fitted
+    others = {"n_plain_features": 1, "target_ndim": 0, "columns": clone(fitted.columns)}
+    others["columns"].n_features_in_ = 1
+    tampered = clone(learned)
+    tampered._fitted = fitted._replace(**{field: others[field]})
+    with pytest.raises(ValueError, match="the network has 2 features"):
+        pickle.loads(pickle.dumps(tampered))
+
+
 def test_copies_share_no_memory(learned):
     X, y = make_rows(60)
     before = observable(learned)

@@ -10,8 +10,8 @@ from skrecurrent._kernels.covariance import covariance_shape
 from skrecurrent._learners.base import Learner
 from skrecurrent._threads import one_blas_thread
 
-# From this many units on the matrix products of the gradient may be large enough for BLAS to split
-# them over threads: the block's end from 56 units, each row from about 80.
+# From this many units on BLAS may split the gradient's matrix products over threads: those at a
+# block's end from 56 units on, those of each row from about 80 on.
 _THREADED_UNITS = 48
 
 # Prior variances of the weights for the Kalman filter "dekf". Output rows start at zero and know
@@ -23,14 +23,14 @@ SOLVERS = {"dekf": rtrl.DEKF, "sgd": rtrl.SGD, "adam": rtrl.ADAM}
 
 
 class Curvature(NamedTuple):
-    """What a fit knows about its weights: where filters start that go on learning."""
+    """What a fit knows about its weights; the filters of a stream start from it."""
 
     blocks: np.ndarray  # (trained rows, q, q), each row's block of J'J; 0 for output feedback
     squares: np.ndarray  # (n_outputs,) mean squared errors
 
 
 class _RTRLLearner(Learner):
-    """The network, and the exact gradient along a stream.
+    """The network, and the memory of the exact gradient along a stream.
 
     With ``free_dt`` training may choose the Euler steps of hidden units, and writes to ``net.dt``.
     """
@@ -41,7 +41,7 @@ class _RTRLLearner(Learner):
         super().__init__(**size, n_states=copies * n)
         self.train_hidden, self.free_dt = train_hidden, free_dt
         self.uses_blas = n >= _THREADED_UNITS
-        self.net = network.Net(np.array(dt, dtype=float), n_outputs, hidden_first)
+        self.net = network.new_net(dt, n, n_outputs, hidden_first)
         self.guard = guard.new_guard(self.weights, _NO_GAINS, 1.0, n)
 
     def _new_block(self):
@@ -85,7 +85,7 @@ _NO_GAINS = np.empty(0)
 
 
 class RowLearner(_RTRLLearner):
-    """Every row's gradient at once changes the weights: "sgd", "adam" and "dekf"."""
+    """The gradient of a row changes the weights at once: "sgd", "adam" and "dekf"."""
 
     def __init__(self, *, solver, learning_rate=0.0, **network):
         super().__init__(**network)
@@ -117,7 +117,7 @@ class RowLearner(_RTRLLearner):
 
     @staticmethod
     def nbytes(n_hidden, n_features, n_outputs, solver, train_hidden):
-        """What learning takes, the best and the last good weights included."""
+        """The bytes that learning takes, with the best and the last good weights."""
         n = n_outputs + n_hidden
         q = n + n_features + 1
         numbers = _numbers_of_network(n, q, n_outputs, train_hidden)
@@ -129,7 +129,8 @@ class RowLearner(_RTRLLearner):
 class BankLearner(_RTRLLearner):
     """A stream learned by two copies of the network and a bank of Kalman filters that read them.
 
-    Made when the stream begins. Until then it is one network, which ``fit`` trains by other means.
+    The copies and the filters are made when the stream begins. Until then there is one network,
+    which ``fit`` trains in another way.
     """
 
     def __init__(self, **network):
@@ -142,7 +143,7 @@ class BankLearner(_RTRLLearner):
         return self.state.reshape(-1, len(self.weights))
 
     def _begin(self):
-        """Filters, and a frozen copy, for the weights and the state as they now are."""
+        """Make filters and a frozen copy for the weights and the state as they now are."""
         n, q = self.weights.shape
         self.block = self._new_block()
         self.bank = bank.new_bank(n, q, self.n_outputs, self.train_hidden)
@@ -154,7 +155,7 @@ class BankLearner(_RTRLLearner):
         self._copies[:] = self._copies[0]
 
     def know(self, curvature):
-        """Start from what a fit knows about its weights."""
+        """Let the stream start from what a fit knows about its weights."""
         self.curvature = curvature
 
     def _learning(self, units, progress):
@@ -203,7 +204,7 @@ class BankLearner(_RTRLLearner):
 
     @staticmethod
     def nbytes(n_hidden, n_features, n_outputs, train_hidden):
-        """What a stream takes."""
+        """The bytes that a stream takes."""
         n = n_outputs + n_hidden
         q = n + n_features + 1
         n_filters = (1 + train_hidden) * n_outputs * bank.N_FILTERS
@@ -213,7 +214,7 @@ class BankLearner(_RTRLLearner):
 
 
 def _numbers_of_network(n, q, n_outputs, train_hidden):
-    """Of weights, the best and the last good of them, scratch, and the unfinished block."""
+    """Numbers in the weights, in the best and last good ones, in scratch, and in the block."""
     numbers = 6 * n * q
     if train_hidden:
         K = gradient.block_length(n)
@@ -222,7 +223,7 @@ def _numbers_of_network(n, q, n_outputs, train_hidden):
 
 
 def _new_optimizer(solver, n_rows, q, n_outputs, learning_rate):
-    """A rule that has not made a step; arrays that it does not use are empty."""
+    """A rule that has not made a step. Arrays that this rule does not use are empty."""
     used = {name: np.zeros((0, 0)) for name in ("first_moment", "second_moment", "prior")}
     covariance = np.zeros((0, 0, 0))
     if solver == rtrl.DEKF:

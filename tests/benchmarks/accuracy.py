@@ -18,6 +18,7 @@ from skrecurrent.datasets import (
 )
 from tests.benchmarks.peers import N_LAGS, PEERS, Torch
 from tests.benchmarks.table import lost_rows, markdown, missed_goals, not_installed
+from tests.common import learner_of
 from tests.reference import aprl as reference
 
 N_SEEDS, N_TRAIN, N_TEST = 5, 2000, 1000
@@ -142,7 +143,7 @@ class EchoState:
         start = aprl(self.seed).partial_fit(X[:1], [np.nan])
         self.W = start.weights_.copy()
         self.W[:, 0] = 0.0
-        self.net = reference.Net(1, start._net.dt, start.update_order == "hidden-first")
+        self.net = reference.Net(1, learner_of(start).net.dt, start.update_order == "hidden-first")
         self.x = np.zeros(len(self.W))
         features, target = self.features(X)[100:], y[100:] - self.scale[2]
         split = int(0.8 * len(target))

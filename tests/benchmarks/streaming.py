@@ -13,6 +13,7 @@ from skrecurrent.datasets import load_elnino, load_sunspots, make_switching_syst
 from tests.benchmarks.accuracy import GENERATED
 from tests.benchmarks.stream_peers import PEERS
 from tests.benchmarks.table import lost_rows, markdown, missed_goals, not_installed
+from tests.common import learner_of
 
 N_SEEDS, N_ROWS, WARM_UP = 5, 3000, 200
 
@@ -97,7 +98,8 @@ def prequential(estimator, X, y, learner=None):
         row = X[k : k + 1]
         whole[k] = estimator.predict(row)[0]
         if learner is not None:
-            frozen = network.Frozen(estimator._net, estimator.weights_, scaling.AS_GIVEN)
+            copy = learner_of(estimator)
+            frozen = network.Frozen(copy.net, copy.weights, scaling.AS_GIVEN)
             network.run(bundle(frozen), estimator.state_.copy(), row, start, learner[k : k + 1])
         estimator.partial_fit(row, y[k : k + 1])
     return whole
