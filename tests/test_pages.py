@@ -86,7 +86,7 @@ FLOORS = [
     {"_input"},
     {"_fitted"},
     {"_epochs"},
-    {"_levenberg_marquardt"},
+    {"_least_squares"},
     {"_base", "_rtrl", "_aprl", "_fast_weight"},
     {"inspection", "datasets", "__init__"},
 ]
