@@ -295,18 +295,19 @@ def test_batch_learns_on_through_collinear_inputs(update_order, rng):
     """Regularization that is rounding beside the rows, in mid-stream as from the start."""
     u = rng.normal(size=(3000, 1))
     y = np.sin(np.cumsum(u) / 9)
-    estimator = APRLRegressor(
-        5, algorithm="batch", regularization=1e-12, update_order=update_order, random_state=0
-    )
-    errors, changes = [], []
-    for rows in np.split(np.arange(3000), 60):
-        before = estimator.weights_.copy() if len(errors) else 0.0
-        errors.append(estimator.predict(u[rows].repeat(2, 1)) - y[rows] if changes else y[rows])
-        estimator.partial_fit(u[rows].repeat(2, 1), y[rows])
-        changes.append(np.abs(estimator.weights_ - before).max())
-    assert np.isfinite(estimator.weights_).all()
-    assert min(changes) > 0
-    assert np.mean(np.square(errors[30:])) < 0.5 * np.mean(np.square(y[1500:]))
+    squares = []
+    for X in (u, u.repeat(2, axis=1)):
+        estimator = APRLRegressor(
+            5, algorithm="batch", regularization=1e-12, update_order=update_order, random_state=0
+        ).partial_fit(X[:50], y[:50])
+        errors = []
+        for rows in np.split(np.arange(50, 3000), 59):
+            before = estimator.weights_
+            errors.append(estimator.predict(X[rows]) - y[rows])
+            estimator.partial_fit(X[rows], y[rows])
+            assert np.abs(estimator.weights_ - before).max() > 0
+        squares.append(np.mean(np.square(errors[30:])))
+    assert squares[1] < 1.1 * squares[0]
 
 
 @pytest.mark.parametrize("algorithm", ["online", "literal", "batch"])
