@@ -652,6 +652,11 @@ class BaseRecurrentRegressor(
 
     # ------------------------------------------------------------------ scikit-learn
 
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if self.__sklearn_is_fitted__():
+            self._fitted.check()
+
     def __sklearn_is_fitted__(self):
         return "_fitted" in vars(self)
 

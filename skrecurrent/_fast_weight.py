@@ -305,8 +305,6 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         "n_jobs": N_JOBS,
     }
 
-    _learned = ("_weights", "gains_")
-
     def __init__(
         self,
         n_hidden=8,

@@ -33,6 +33,14 @@ class Fitted(NamedTuple):
     def n_outputs(self):
         return self.learner.n_outputs
 
+    def check(self):
+        """Raise ValueError if parts that were loaded do not belong together."""
+        features = {self.learner.size.n_features, self.columns.n_features_in_}
+        n_plain = _input.n_plain_features(self.columns)
+        ndims = (1, 2) if self.n_outputs == 1 else (2,)
+        if len(features) > 1 or self.n_plain_features != n_plain or self.target_ndim not in ndims:
+            raise ValueError("What was saved does not belong together: other columns or outputs.")
+
     def learns_as_is(self, X):
         """Whether X can be learned without more checks than for its values, as most of a stream."""
         return self.learner.begun and _input.is_plain(X, self.n_plain_features)

@@ -27,6 +27,14 @@ class Net(NamedTuple):
     hidden_first: bool
 
 
+def new_net(dt, n, n_outputs, hidden_first):
+    """A net of n units; kernels do not look whether each has its Euler step."""
+    dt = np.array(dt, dtype=float)
+    if dt.shape != (n,):
+        raise ValueError(f"{n} units need as many Euler steps; got those of shape {dt.shape}.")
+    return Net(dt, n_outputs, hidden_first)
+
+
 class Frozen(NamedTuple):
     """What ``run`` reads."""
 

@@ -20,7 +20,7 @@ class _APRLLearner(Learner):
     def __init__(self, *, dt, hidden_first, rule, **size):
         n = size["n_outputs"] + size["n_hidden"]
         super().__init__(**size, n_states=n)
-        self.net = network.Net(np.array(dt, dtype=float), size["n_outputs"], hidden_first)
+        self.net = network.new_net(dt, n, size["n_outputs"], hidden_first)
         self.rule = aprl.Rule(**rule)
         largest = self.target_unit if size["standardize"] else 1.0
         self.guard = guard.new_guard(self.weights, _NO_GAINS, largest, max(n, _WATCHED_ROWS))

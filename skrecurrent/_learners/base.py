@@ -116,8 +116,9 @@ class Learner(ABC):
         """Bytes that ``begin`` will need."""
         return 0
 
-    def _begin(self):  # noqa: B027 - most learners need no more for a stream than for a fit
-        """Make the arrays that only a stream needs, and whatever belongs into them."""
+    def _begin(self):
+        """The attributes that only a stream needs, by name; sets none of them itself."""
+        return {}
 
     def _new_units(self, n_features, n_outputs):
         """Statistics of no rows: of the columns of X and of those of y."""
@@ -133,6 +134,8 @@ class Learner(ABC):
         if not self.begun:
             self.begin()
         if ids is None:
+            if self._mark.ids is not None:  # Ctrl-C left them: they say nothing of these rows
+                self._mark = _Mark(self.last_id, None, 0)
             return self._learn_pieces(X, Y, starts)
         self._mark = _Mark(self.last_id, np.array(ids), self.n_rows)  # before a row is learned
         explosions = self._learn_pieces(X, Y, starts)
@@ -172,9 +175,11 @@ class Learner(ABC):
         """Make what only a stream needs, unless it is there."""
         if not self.begun:
             with self.lock:
-                self._begin()
-                self.begun = True
+                made = self._begin()
                 self._bound = {}
+                vars(self).update(
+                    made, begun=True
+                )  # at once: Ctrl-C or a lack of memory cut nothing
 
     def rest(self):
         """To the rest state, all zeros; no sequence is under way."""

@@ -38,7 +38,7 @@ class _RTRLLearner(Learner):
         super().__init__(**size, n_states=copies * n)
         self.train_hidden = train_hidden
         self.uses_blas = n >= _THREADED_UNITS
-        self.net = network.Net(np.array(dt, dtype=float), n_outputs, hidden_first)
+        self.net = network.new_net(dt, n, n_outputs, hidden_first)
         self.guard = guard.new_guard(self.weights, _NO_GAINS, 1.0, n)
 
     def _new_block(self):
@@ -128,14 +128,14 @@ class BankLearner(_RTRLLearner):
     def _begin(self):
         """Filters, and a frozen copy, for the weights and the state as they now are."""
         n, q = self.weights.shape
-        self.block = self._new_block()
-        self.bank = bank.new_bank(n, q, self.n_outputs, self.train_hidden)
-        bank.restart(self.bank, self.weights)
+        block = self._new_block()
+        filters = bank.new_bank(n, q, self.n_outputs, self.train_hidden)
+        bank.restart(filters, self.weights)
         if self.curvature is not None:
             with one_blas_thread:
-                bank.resume(self.bank, *self.curvature)
-            self.curvature = None
+                bank.resume(filters, *self.curvature)
         self._copies[:] = self._copies[0]
+        return {"block": block, "bank": filters, "curvature": None}
 
     def know(self, curvature):
         """Start from what a fit knows about its weights."""
