@@ -72,17 +72,12 @@ class Fitted(NamedTuple):
         return self.learner.n_outputs
 
     def check(self):
-        """Refuse a record that was put together wrongly: kernels rely on what it says of X."""
-        n_features = self.learner.size.n_features
-        if not (
-            self.columns.n_features_in_ == n_features
-            and self.n_plain_features in (n_features, -1)
-            and 1 <= self.target_ndim <= 2
-        ):
-            raise ValueError(
-                f"What was saved says that X has {self.columns.n_features_in_} features and y "
-                f"{self.target_ndim} dimensions; the network has {n_features} features."
-            )
+        """Raise ValueError if parts that were loaded do not belong together."""
+        features = {self.learner.size.n_features, self.columns.n_features_in_}
+        n_plain = _input.n_plain_features(self.columns)
+        ndims = (1, 2) if self.n_outputs == 1 else (2,)
+        if len(features) > 1 or self.n_plain_features != n_plain or self.target_ndim not in ndims:
+            raise ValueError("What was saved does not belong together: other columns or outputs.")
 
     def learns_as_is(self, X):
         """Whether only the values of X need to be checked, as for most rows of a stream."""

@@ -129,14 +129,14 @@ class BankLearner(_RTRLLearner):
     def _begin(self):
         """Make filters and a frozen copy for the weights and the state as they now are."""
         n, q = self.weights.shape
-        self.block = self._new_block()
-        self.bank = bank.new_bank(n, q, self.n_outputs, self.train_hidden)
-        bank.restart(self.bank, self.weights)
+        block = self._new_block()
+        filters = bank.new_bank(n, q, self.n_outputs, self.train_hidden)
+        bank.restart(filters, self.weights)
         if self.curvature is not None:
             with one_blas_thread:
-                bank.resume(self.bank, *self.curvature)
-            self.curvature = None
+                bank.resume(filters, *self.curvature)
         self._copies[:] = self._copies[0]
+        return {"block": block, "bank": filters, "curvature": None}
 
     def know(self, curvature):
         """Let the stream start from what a fit knows about its weights."""
