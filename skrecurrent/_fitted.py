@@ -73,11 +73,19 @@ class Fitted(NamedTuple):
 
     def check(self):
         """Raise ValueError if parts that were loaded do not belong together."""
-        features = {self.learner.size.n_features, self.columns.n_features_in_}
+        n_features, columns = self.learner.size.n_features, self.columns.n_features_in_
         n_plain = _input.n_plain_features(self.columns)
         ndims = (1, 2) if self.n_outputs == 1 else (2,)
-        if len(features) > 1 or self.n_plain_features != n_plain or self.target_ndim not in ndims:
-            raise ValueError("What was saved does not belong together: other columns or outputs.")
+        if (
+            columns != n_features
+            or self.n_plain_features != n_plain
+            or self.target_ndim not in ndims
+        ):
+            raise ValueError(
+                f"What was saved does not belong together: X has {columns} features and y "
+                f"{self.target_ndim} dimensions; the network has {n_features} features and "
+                f"{self.n_outputs} outputs."
+            )
 
     def learns_as_is(self, X):
         """Whether only the values of X need to be checked, as for most rows of a stream."""
