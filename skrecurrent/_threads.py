@@ -135,10 +135,17 @@ class _Fork:
 
     def before(self):
         self._lock.acquire()
-        learners = [lock for reference in list(_LOCKS) if (lock := reference()) is not None]
-        self._held = [*learners, one_blas_thread.lock]
-        for lock in self._held:
-            lock.acquire()
+        self._held = []
+        while new := self._locks_not_held():  # others make learners while this one waits
+            for lock in new:
+                lock.acquire()
+            self._held += new
+        one_blas_thread.lock.acquire()
+        self._held.append(one_blas_thread.lock)
+
+    def _locks_not_held(self):
+        locks = [reference() for reference in list(_LOCKS)]
+        return [lock for lock in locks if lock is not None and lock not in self._held]
 
     def after_in_parent(self):
         for lock in reversed(self._held):

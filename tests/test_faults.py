@@ -33,11 +33,6 @@ from tests.common import (
 )
 
 
-@pytest.fixture(params=ESTIMATORS, name="estimator")
-def estimator_fixture(request):
-    return clone(ESTIMATORS[request.param])
-
-
 def learn_and_checkpoint(path, X, y, chunk=5):
     """Go on from the last checkpoint to the end of the rows, with a checkpoint per chunk."""
     with open(path, "rb") as file:

@@ -18,11 +18,6 @@ from tests.common import ESTIMATORS, assert_same, make_rows, needs_compiled_code
 RAW = {name: e for name, e in ESTIMATORS.items() if not e.standardize}
 
 
-@pytest.fixture(params=ESTIMATORS, name="estimator")
-def estimator_fixture(request):
-    return clone(ESTIMATORS[request.param])
-
-
 def std_of(estimator, X):
     return estimator.predict(X, return_std=True)[1][0]
 

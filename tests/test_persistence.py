@@ -13,18 +13,12 @@ from sklearn.base import clone
 
 from skrecurrent import FastWeightRegressor, RTRLRegressor
 from tests.common import (
-    ESTIMATORS,
     assert_same,
     assert_unchanged,
     learner_of,
     make_rows,
     observable,
 )
-
-
-@pytest.fixture(params=ESTIMATORS, name="estimator")
-def estimator_fixture(request):
-    return clone(ESTIMATORS[request.param])
 
 
 @pytest.fixture(params=["fit", "partial_fit", "both"], name="learned")

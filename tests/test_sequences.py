@@ -15,7 +15,6 @@ from skrecurrent._kernels import scaling
 from skrecurrent.datasets import make_mackey_glass
 from skrecurrent.exceptions import TrainingRowsWarning
 from tests.common import (
-    ESTIMATORS,
     assert_same,
     assert_unchanged,
     learner_of,
@@ -24,11 +23,6 @@ from tests.common import (
     observable,
     plain,
 )
-
-
-@pytest.fixture(params=ESTIMATORS, name="estimator")
-def estimator_fixture(request):
-    return clone(ESTIMATORS[request.param])
 
 
 def cut(n_rows, seed):

@@ -39,7 +39,7 @@ class _RTRLLearner(Learner):
         self.train_hidden = train_hidden
         self.uses_blas = n >= _THREADED_UNITS
         self.net = network.new_net(dt, n, n_outputs, hidden_first)
-        self.guard = guard.new_guard(self.weights, _NO_GAINS, 1.0, n)
+        self.guard = guard.new_guard(self.weights, guard.NO_GAINS, 1.0, n)
 
     def _new_block(self):
         n, q = self.weights.shape
@@ -50,7 +50,7 @@ class _RTRLLearner(Learner):
         return network.run, network.Frozen(self.net, self.weights, units)
 
     def _assigned(self):
-        guard.mark_good(self.guard, self.weights, _NO_GAINS)
+        guard.mark_good(self.guard, self.weights, guard.NO_GAINS)
 
     def _check_block(self, block):
         in_block, has_earlier = block.position
@@ -63,9 +63,6 @@ class _RTRLLearner(Learner):
             W = self.weights.copy()
         derivative = np.empty_like(W)
         return network.loss_gradient(self.net, W, X, Y, starts, derivative), derivative
-
-
-_NO_GAINS = np.empty(0)
 
 
 class RowLearner(_RTRLLearner):
