@@ -686,7 +686,7 @@ class BaseRecurrentRegressor(
 
     def __setstate__(self, state):
         super().__setstate__(state)
-        if "_fitted" in vars(self):
+        if self.__sklearn_is_fitted__():
             self._fitted.check()
 
     def __sklearn_is_fitted__(self):

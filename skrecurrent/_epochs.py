@@ -166,7 +166,7 @@ class Epochs:
         fitted = 0 if self.holds_out else np.minimum(n_determined, n_known / 2)
         with np.errstate(over="ignore"):
             variance = np.nanmean(judged**2, axis=0) * (n_known + fitted) / (n_known - fitted)
-        largest = scaling.LARGEST**2
+        largest = scaling.LARGEST_VARIANCE
         return np.array([n_known, np.minimum(variance, largest), 1 / n_known], dtype=np.float64)
 
     def summary(self):

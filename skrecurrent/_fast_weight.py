@@ -140,8 +140,8 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         A stream changes the weights after so many rows with a target.
 
     washout : int, default=None
-        ``fit`` learns nothing from so many first rows of each training sequence. None is 100, or a
-        tenth of the sequence if that is less.
+        ``fit`` learns nothing from so many first rows of each training sequence. By default
+        these are 100 rows, or a tenth of the sequence if that is less.
 
     n_jobs : int, default=None
         Number of joblib's jobs that compute the gradients of different sequences in ``fit``. None
@@ -206,7 +206,8 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         Number of epochs of ``fit``.
 
     t_ : int
-        Number of rows with a known target that were learned from, each as often as it was.
+        Number of rows with a known target that were learned from. ``fit`` counts a row in every
+        epoch.
 
     loss_curve_ : list of float
         After each epoch, half the mean squared error of the frozen network over the training rows,

@@ -73,16 +73,19 @@ class Fitted(NamedTuple):
         return self.learner.n_outputs
 
     def check(self):
-        """Refuse a record that was put together wrongly: kernels rely on what it says of X."""
-        n_features = self.learner.size.n_features
-        if not (
-            self.columns.n_features_in_ == n_features
-            and self.n_plain_features in (n_features, -1)
-            and 1 <= self.target_ndim <= 2
+        """Raise ValueError if parts that were loaded do not belong together."""
+        n_features, columns = self.learner.size.n_features, self.columns.n_features_in_
+        n_plain = _input.n_plain_features(self.columns)
+        ndims = (1, 2) if self.n_outputs == 1 else (2,)
+        if (
+            columns != n_features
+            or self.n_plain_features != n_plain
+            or self.target_ndim not in ndims
         ):
             raise ValueError(
-                f"What was saved says that X has {self.columns.n_features_in_} features and y "
-                f"{self.target_ndim} dimensions; the network has {n_features} features."
+                f"What was saved does not belong together: X has {columns} features and y "
+                f"{self.target_ndim} dimensions; the network has {n_features} features and "
+                f"{self.n_outputs} outputs."
             )
 
     def learns_as_is(self, X):

@@ -6,6 +6,10 @@ import numpy as np
 
 _DATES = datetime.date, datetime.timedelta, np.datetime64, np.timedelta64
 
+# What users are told that they gave.
+_DATES_OR_DURATIONS = "dates or durations"
+_TEXT = "text"
+
 
 def as_numbers(values, name):
     """The values, with NaN where one is masked or missing; what is no number is refused by name.
@@ -20,20 +24,11 @@ def as_numbers(values, name):
     except ValueError:
         return values  # ragged: scikit-learn's own check explains it
     if array.dtype.kind in "USVmM":
-        _refuse(name, _kind_of(array.dtype), f" (dtype={array.dtype})")
+        _refuse(name, _kind_of(array.dtype), array.dtype)
     if array.dtype.kind != "O" or array.ndim == 0:  # sparse matrices look like one object
         return values
     for value in array.flat:
-        if isinstance(value, str | bytes):
-            _refuse(name, "text", f" (dtype={array.dtype})")
-        if isinstance(value, _DATES):  # NaT is one of them
-            _refuse(name, "dates or durations", f" (dtype={array.dtype})")
-        if not (is_missing(value) or hasattr(type(value), "__float__")):
-            # scikit-learn's checks expect Python's words
-            raise TypeError(
-                f"{name} must hold numbers, got {type(value).__name__}: the argument must be a "
-                "string or a real number."
-            )
+        _refuse_object(value, name, array.dtype)
     return _without_missing(values, array)
 
 
@@ -61,21 +56,35 @@ def _without_missing(values, array):
 
 
 def n_dimensions(values):
-    """Of an array, or of what makes one; None of what is ragged."""
+    """Of an array or a data frame, or of what makes an array; None of what is ragged."""
     try:
-        return np.asarray(values).ndim
+        return values.ndim if hasattr(values, "ndim") else np.asarray(values).ndim
     except ValueError:
         return None
 
 
 def _kind_of(dtype):
     if dtype.kind in "mM":
-        return "dates or durations"
-    return "records" if dtype.kind == "V" else "text"
+        return _DATES_OR_DURATIONS
+    return "records" if dtype.kind == "V" else _TEXT
+
+
+def _refuse_object(value, name, dtype):
+    """Refuse an object that is neither a number nor missing."""
+    if isinstance(value, str | bytes):
+        _refuse(name, _TEXT, dtype)
+    if isinstance(value, _DATES):  # NaT is one of them
+        _refuse(name, _DATES_OR_DURATIONS, dtype)
+    if not (hasattr(type(value), "__float__") or is_missing(value)):
+        # scikit-learn's checks expect Python's words
+        raise TypeError(
+            f"{name} must hold numbers, got {type(value).__name__}: the argument must be a "
+            "string or a real number."
+        )
 
 
 def _refuse(name, kind, dtype):
     hint = ""
-    if kind == "dates or durations":
+    if kind == _DATES_OR_DURATIONS:
         hint = " Make numbers of them, for instance days since the first row."
-    raise ValueError(f"{name} must hold numbers, got {kind}{dtype}.{hint}")
+    raise ValueError(f"{name} must hold numbers, got {kind} (dtype={dtype}).{hint}")

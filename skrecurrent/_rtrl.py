@@ -156,13 +156,14 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Attributes
     ----------
     weights_ : ndarray of shape (n, n + n_features + 1)
-        All weights; columns are units, inputs, bias, and output units come first. Assigning an
-        array to it changes the network. In a stream that has the learner of "auto" and "lm" this
-        is the learning copy, with the output rows that its filters amount to; assigning to it
-        starts both copies and their filters anew.
+        A read-only copy of all weights; columns are units, inputs, bias, and output units come
+        first. Assigning an array of this shape changes the network. In a stream that has the
+        learner of "auto" and "lm" the weights are those of the learning copy, with the output rows
+        that its filters amount to; assigning an array starts both copies and their filters anew.
 
     state_ : ndarray of shape (n,)
-        x after the last row that was fitted or learned, zero at rest; that of the learning copy.
+        A read-only copy of x after the last row that was fitted or learned, zero at rest. In a
+        stream of two copies it is that of the learning one.
 
     n_iter_ : int
         Number of epochs of ``fit``: passes, or steps of "lm" from the start that was chosen, later
@@ -180,7 +181,8 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         logarithm of the evidence. Empty for other solvers than "lm".
 
     t_ : int
-        Number of rows with a known target that were learned from, by ``fit`` once in each epoch.
+        Number of rows with a known target that were learned from. ``fit`` counts a row in every
+        epoch.
 
     loss_curve_ : list of float
         After each epoch, half the mean squared error of the frozen network over the training rows,

@@ -25,7 +25,6 @@ from skrecurrent._learners.rtrl import BankLearner
 from skrecurrent._least_squares.race import Judge, Run
 from skrecurrent.datasets import make_mackey_glass, make_narma, make_roessler
 from tests.common import (
-    ESTIMATORS,
     assert_same,
     assert_unchanged,
     learner_of,
@@ -34,11 +33,6 @@ from tests.common import (
     observable,
     sized,
 )
-
-
-@pytest.fixture(params=ESTIMATORS, name="estimator")
-def estimator_fixture(request):
-    return clone(ESTIMATORS[request.param])
 
 
 def half_mean_square(estimator, X, y, **kwargs):

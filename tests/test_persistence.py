@@ -13,18 +13,12 @@ from sklearn.base import clone
 
 from skrecurrent import FastWeightRegressor, RTRLRegressor
 from tests.common import (
-    ESTIMATORS,
     assert_same,
     assert_unchanged,
     learner_of,
     make_rows,
     observable,
 )
-
-
-@pytest.fixture(params=ESTIMATORS, name="estimator")
-def estimator_fixture(request):
-    return clone(ESTIMATORS[request.param])
 
 
 @pytest.fixture(params=["fit", "partial_fit", "both"], name="learned")
@@ -80,6 +74,25 @@ def test_arrays_of_another_kind_and_missing_ones_are_refused(learned):
     del state["arrays"]["weights"]
     with pytest.raises(ValueError, match="weights"):
         load(learned, state)
+
+
+def test_euler_steps_of_too_few_units_are_refused(learned):
+    state = saved(learned)
+    if "dt" not in state["settings"]:
+        return
+    state["settings"] = state["settings"] | {"dt": np.ones(1)}
+    state["arrays"]["net.dt"] = np.ones(1)
+    with pytest.raises(ValueError, match="Euler steps"):
+        load(learned, state)
+
+
+@pytest.mark.parametrize("wrong", [{"n_plain_features": 1}, {"target_ndim": 3}])
+def test_records_whose_parts_do_not_belong_together_are_refused(learned, wrong):
+    """Rows of another width would be read beyond their end."""
+    twin = copy.copy(learned)
+    twin._fitted = learned._fitted._replace(**wrong)
+    with pytest.raises(ValueError, match="does not belong together"):
+        pickle.loads(pickle.dumps(twin))
 
 
 @pytest.mark.parametrize("position", [-1, 10**9])

@@ -9,8 +9,6 @@ from skrecurrent._threads import one_blas_thread
 # Weights are watched for so many rows, or for n rows if that is more, before they count as good.
 _WATCHED_ROWS = 100
 
-_NO_GAINS = np.empty(0)
-
 
 class _APRLLearner(Learner):
     """The network, its guard, and passes of ``fit`` that each follow a rule of their own."""
@@ -23,13 +21,13 @@ class _APRLLearner(Learner):
         self.net = network.new_net(dt, n, size["n_outputs"], hidden_first)
         self.rule = aprl.Rule(**rule)
         largest = self.target_unit if size["standardize"] else 1.0
-        self.guard = guard.new_guard(self.weights, _NO_GAINS, largest, max(n, _WATCHED_ROWS))
+        self.guard = guard.new_guard(self.weights, guard.NO_GAINS, largest, max(n, _WATCHED_ROWS))
 
     def _predicting(self, units):
         return aprl.run, network.Frozen(self.net, self.weights, units)
 
     def _assigned(self):
-        guard.mark_good(self.guard, self.weights, _NO_GAINS)
+        guard.mark_good(self.guard, self.weights, guard.NO_GAINS)
 
     def practise_anew(self, X, Y, starts, **changes):
         """A pass of ``fit`` from rest, with a new V; ``changes`` of the rule hold for this pass.

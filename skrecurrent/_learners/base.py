@@ -117,8 +117,9 @@ class Learner(ABC):
         """How many bytes ``begin`` will take."""
         return 0
 
-    def _begin(self):  # noqa: B027 - most learners need no more for a stream than for a fit
-        """Make the arrays that only a stream needs, and fill them."""
+    def _begin(self):
+        """The attributes that only a stream needs, by name; sets none of them itself."""
+        return {}
 
     def _new_units(self, n_features, n_outputs):
         """Statistics before the first row, for the columns of X and those of y."""
@@ -134,6 +135,8 @@ class Learner(ABC):
         if not self.begun:
             self.begin()
         if ids is None:
+            if self._mark.ids is not None:  # Ctrl-C left them: they say nothing of these rows
+                self._mark = _Mark(self.last_id, None, 0)
             return self._learn_pieces(X, Y, starts)
         self._mark = _Mark(self.last_id, np.array(ids), self.n_rows)  # before a row is learned
         explosions = self._learn_pieces(X, Y, starts)
@@ -174,9 +177,10 @@ class Learner(ABC):
         """Make what only a stream needs, if that is not there yet."""
         if not self.begun:
             with self.lock:
-                self._begin()
-                self.begun = True
+                made = self._begin()
                 self._bound = {}
+                # at once, so that neither Ctrl-C nor a lack of memory leaves a part of it
+                vars(self).update(made, begun=True)
 
     def rest(self):
         """Go to the rest state, all zeros. No sequence is running then."""

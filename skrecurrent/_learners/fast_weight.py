@@ -49,9 +49,12 @@ class FastWeights(Learner):
 
     def _begin(self):
         n, q = self.weights.shape
-        self.sensitivities = fast_weight.new_sensitivities(n, q, not self.is_paper)
-        self.optimizer = fast_weight.new_optimizer(n, q, not self.is_paper, **self._stream)
+        learns_gains = not self.is_paper
         self._assigned()
+        return {
+            "sensitivities": fast_weight.new_sensitivities(n, q, learns_gains),
+            "optimizer": fast_weight.new_optimizer(n, q, learns_gains, **self._stream),
+        }
 
     def _learning(self, units, progress):
         return fast_weight.learn, fast_weight.FastLearning(

@@ -42,7 +42,7 @@ class _RTRLLearner(Learner):
         self.train_hidden, self.free_dt = train_hidden, free_dt
         self.uses_blas = n >= _THREADED_UNITS
         self.net = network.new_net(dt, n, n_outputs, hidden_first)
-        self.guard = guard.new_guard(self.weights, _NO_GAINS, 1.0, n)
+        self.guard = guard.new_guard(self.weights, guard.NO_GAINS, 1.0, n)
 
     def _new_block(self):
         n, q = self.weights.shape
@@ -53,7 +53,7 @@ class _RTRLLearner(Learner):
         return network.run, network.Frozen(self.net, self.weights, units)
 
     def _assigned(self):
-        guard.mark_good(self.guard, self.weights, _NO_GAINS)
+        guard.mark_good(self.guard, self.weights, guard.NO_GAINS)
 
     def inherit(self, other):
         if self.free_dt:
@@ -79,9 +79,6 @@ class _RTRLLearner(Learner):
             W = self.weights.copy()
         derivative = np.empty_like(W)
         return network.loss_gradient(self.net, W, X, Y, starts, derivative), derivative
-
-
-_NO_GAINS = np.empty(0)
 
 
 class RowLearner(_RTRLLearner):
@@ -145,14 +142,14 @@ class BankLearner(_RTRLLearner):
     def _begin(self):
         """Make filters and a frozen copy for the weights and the state as they now are."""
         n, q = self.weights.shape
-        self.block = self._new_block()
-        self.bank = bank.new_bank(n, q, self.n_outputs, self.train_hidden)
-        bank.restart(self.bank, self.weights)
+        block = self._new_block()
+        filters = bank.new_bank(n, q, self.n_outputs, self.train_hidden)
+        bank.restart(filters, self.weights)
         if self.curvature is not None:
             with one_blas_thread:
-                bank.resume(self.bank, *self.curvature)
-            self.curvature = None
+                bank.resume(filters, *self.curvature)
         self._copies[:] = self._copies[0]
+        return {"block": block, "bank": filters, "curvature": None}
 
     def know(self, curvature):
         """Let the stream start from what a fit knows about its weights."""
