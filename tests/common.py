@@ -8,9 +8,11 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
+from skrecurrent._epochs import Epochs
 from skrecurrent._fitted import TrainingRows, fitted_record
 from skrecurrent._kernels import fast_weight
 from skrecurrent._learners.base import Learner
+from skrecurrent._least_squares.race import Judge, Run
 
 # With NUMBA_DISABLE_JIT=1 kernels are plain Python, which shows coverage the way and mutation
 # testing each of their lines, but takes some hundred times as long: tests then are smaller.
@@ -152,3 +154,21 @@ def plain(value):
     if isinstance(value, np.ndarray | int | float | str | bool | type(None)):
         return value
     return repr(value)
+
+
+def by_least_squares(estimator):
+    """Whether ``fit`` goes by a race of starts, which ends on all rows unless it stops early."""
+    return (
+        isinstance(estimator, RTRLRegressor)
+        and estimator.solver in ("auto", "lm")
+        and estimator.train_hidden
+    )
+
+
+def moments_of_fit(estimator):
+    """What ``fit`` calls while it judges, when it has judged, and while it concludes."""
+    if by_least_squares(estimator):
+        judging, ending = (Judge, "__call__"), (Run, "last_step")
+    else:
+        judging, ending = (Epochs, "judge"), (Epochs, "end")
+    return {"judging": judging, "ending": ending, "concluding": (Epochs, "error_variance")}

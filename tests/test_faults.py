@@ -19,7 +19,6 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_info
 
 from skrecurrent import RTRLRegressor
-from skrecurrent._epochs import Epochs
 from skrecurrent._kernels import bank, fast_weight
 from tests.common import (
     ESTIMATORS,
@@ -27,6 +26,7 @@ from tests.common import (
     assert_unchanged,
     learner_of,
     make_rows,
+    moments_of_fit,
     needs_compiled_code,
     observable,
     sized,
@@ -120,9 +120,9 @@ def test_the_tests_would_notice_the_network():
 # A fit that fails
 
 
-@pytest.mark.parametrize("where", ["judge", "end", "error_variance"])
+@pytest.mark.parametrize("moment", ["judging", "ending", "concluding"])
 @pytest.mark.parametrize("error", [MemoryError, ValueError, SystemExit])
-def test_a_fit_that_fails_leaves_the_estimator_as_it_was(estimator, where, error, monkeypatch):
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was(estimator, moment, error, monkeypatch):
     X, y = make_rows(60)
     estimator.fit(X, y).partial_fit(X, y)
     before = observable(estimator)
@@ -130,7 +130,7 @@ def test_a_fit_that_fails_leaves_the_estimator_as_it_was(estimator, where, error
     def fail(*_, **__):
         raise error("the true reason")
 
-    monkeypatch.setattr(Epochs, where, fail)
+    monkeypatch.setattr(*moments_of_fit(estimator)[moment], fail)
     with pytest.raises(error, match="the true reason"):
         estimator.set_params(n_hidden=6).fit(X, 2 * y)
     estimator.set_params(n_hidden=before["n_hidden"])

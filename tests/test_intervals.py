@@ -149,7 +149,7 @@ def test_otherwise_it_is_at_least_that_of_the_training_rows_beyond_the_washout(e
 @needs_compiled_code
 @pytest.mark.parametrize("train_hidden", [True, False])
 def test_what_was_fitted_to_noise_does_not_count_as_known(train_hidden):
-    """Errors of 150 training rows are too small by a tenth and more; new ones tell."""
+    """Errors of 150 training rows are too small by a twentieth and more; new ones tell."""
     new_to_training, new_to_std = [], []
     for seed in range(5):
         X, y = make_rows(1150, n_features=3, seed=seed)
@@ -161,7 +161,7 @@ def test_what_was_fitted_to_noise_does_not_count_as_known(train_hidden):
         training = np.sqrt(np.mean((estimator.reset_state().predict(X[:150]) - y[:150]) ** 2))
         new_to_training.append(new / training)
         new_to_std.append(new / std)
-    assert np.median(new_to_training) > 1.1
+    assert np.median(new_to_training) > 1.05
     assert 0.9 < np.median(new_to_std) < 1.1
 
 

@@ -66,7 +66,7 @@ def test_physical_memory_that_is_not_told_is_no_limit(monkeypatch):
 
 def test_a_network_larger_than_the_container_is_refused(monkeypatch):
     X, y = make_rows(20)
-    monkeypatch.setattr(_machine, "_control_group_limits", lambda: [10**6])
+    monkeypatch.setattr(_machine, "_control_group_limits", lambda: [3 * 10**6])
     RTRLRegressor(10, max_iter=1).fit(X, y)
     with pytest.raises(ValueError, match=r"n_hidden=50 .* may use 0\.0 GB"):
         RTRLRegressor(50).fit(X, y)

@@ -35,6 +35,7 @@ from tests.common import (
     SOLVED_AT_ONCE,
     assert_same,
     assert_unchanged,
+    by_least_squares,
     make_rows,
     needs_compiled_code,
     observable,
@@ -56,11 +57,6 @@ IDS = np.repeat(np.arange(6), 25)
 def new(name, **params):
     """An estimator that has learned nothing."""
     return clone(ESTIMATORS[name]).set_params(**params)
-
-
-def by_least_squares(estimator):
-    """Whether ``fit`` goes by a race of starts, which ends on all rows unless it stops early."""
-    return getattr(estimator, "solver", None) in ("auto", "lm") and estimator.train_hidden
 
 
 def assert_same_predictions(a, b, **kwargs):
