@@ -228,10 +228,10 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Which start is best, and when to stop, is read off the last 15 % of the rows, at most 2000: by
     the errors there, by a tenth of those that the network makes after a restart from rest in
     mid-record, and by whether its predictions stay in the range of the targets after such restarts.
-    With up to 1000 rows all starts run to their end; with more, two of them go on after 8 steps and
-    one after 24. They learn the last 8000 rows at most before those that judge; the best network
-    then goes on with four times as many, and so on until it has seen all. In the end the weights
-    into outputs are solved for on all rows. Up to 8000 of them are also learned anew, from the same
+    With up to 1000 rows all starts run to their end; with more, three of them go on after 8 steps,
+    two after 20 and one after 32. They learn the last 8000 rows at most before those that judge;
+    the best network then goes on with four times as many, and so on until it has seen all. In the
+    end the weights into outputs are solved for on all rows. Up to 8000 of them are also learned anew, from the same
     start for as many steps as were best. The first tenth of a single sequence, at most 100 rows,
     counts a tenth: from its rest state a network cannot predict well.
 
