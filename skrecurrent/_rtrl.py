@@ -231,9 +231,9 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     With up to 1000 rows all starts run to their end; with more, three of them go on after 8 steps,
     two after 20 and one after 32. They learn the last 8000 rows at most before those that judge;
     the best network then goes on with four times as many, and so on until it has seen all. In the
-    end the weights into outputs are solved for on all rows. Up to 8000 of them are also learned anew, from the same
-    start for as many steps as were best. The first tenth of a single sequence, at most 100 rows,
-    counts a tenth: from its rest state a network cannot predict well.
+    end the weights into outputs are solved for on all rows. Up to 8000 of them are also learned
+    anew, from the same start for as many steps as were best. The first tenth of a single sequence,
+    at most 100 rows, counts a tenth: from its rest state a network cannot predict well.
 
     A ``ConvergenceWarning`` says if no step made a network better than it was before training, and
     if predictions of the rows that judge leave the range of the targets by more than that range.
