@@ -33,7 +33,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import assert_all_finite, check_array, check_random_state, check_scalar
+from sklearn.utils import assert_all_finite, check_array, check_random_state
 
 from skrecurrent import _machine
 from skrecurrent._compat import (
@@ -51,6 +51,7 @@ from skrecurrent._fitted import (
     fitted_record,
     reported,
 )
+from skrecurrent._forecast import ForecastMixin
 from skrecurrent._input import (
     FLOAT64,
     check_rows,
@@ -83,7 +84,7 @@ _TABLES_OF_Y = 6
 
 
 class BaseRecurrentRegressor(
-    CallbackSupportMixin, RegressorMixin, BaseEstimator, metaclass=ABCMeta
+    ForecastMixin, CallbackSupportMixin, RegressorMixin, BaseEstimator, metaclass=ABCMeta
 ):
     """Sequences, state, targets with gaps, scaling, epochs and streaming for all estimators."""
 
@@ -244,7 +245,10 @@ class BaseRecurrentRegressor(
     def _record(self, learner, columns, given, report=None, training=None):
         n_plain = n_plain_features(columns)
         stateful = self.stateful
-        return Fitted(learner, columns, n_plain, given.target_ndim, stateful, report, training)
+        seed = _seed(self.random_state)
+        return Fitted(
+            learner, columns, n_plain, given.target_ndim, stateful, report, training, seed
+        )
 
     def _unfitted(self):
         """An estimator of the same parameters, for scikit-learn's checks to write to."""
@@ -591,58 +595,6 @@ class BaseRecurrentRegressor(
         fitted_record(self).learner.rest()
         return self
 
-    def forecast(self, n_steps, X):
-        """Predict several steps ahead, every prediction becoming the next input.
-
-        Parameters
-        ----------
-        n_steps : int
-            Number of predictions, at least 1.
-
-        X : array-like of shape (n_samples, n_features)
-            The rows after the last learned one, not yet in `state_`; often the one row that is
-            known and whose target is not.
-
-        Returns
-        -------
-        y : ndarray of shape (n_steps,) or (n_steps, n_outputs)
-            Predictions; the first is that for the last row of `X`. Nothing is changed.
-
-        Raises
-        ------
-        NotFittedError
-            If neither ``fit`` nor ``partial_fit`` has been called.
-        ValueError
-            If the outputs cannot be the next inputs because their numbers differ, or if
-            ``stateful=False``.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skrecurrent import RTRLRegressor
-        >>> X = np.sin(np.arange(401) / 3)[:, None]
-        >>> model = RTRLRegressor(10, random_state=0).fit(X[:400], X[1:, 0])
-        >>> forecast = model.forecast(10, X[400:])
-        >>> bool(np.abs(forecast - np.sin(np.arange(401, 411) / 3)).max() < 0.05)
-        True
-        """
-        fitted = fitted_record(self)
-        fitted.require_stateful("forecast")
-        n_steps = check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        n_features = fitted.columns.n_features_in_
-        if n_features != fitted.n_outputs:
-            raise ValueError(
-                "forecast feeds predictions back as inputs and so needs as many features as "
-                f"outputs; got n_features={n_features} and n_outputs={fitted.n_outputs}."
-            )
-        rows, starts, dtype = check_rows(fitted.columns, X, None, fitted.stateful)
-        network = fitted.learner.frozen()
-        forecasts = np.empty((n_steps, fitted.n_outputs))
-        forecasts[0] = network.run(rows, starts)[-1]
-        for k in range(1, n_steps):
-            forecasts[k] = network.run(forecasts[k - 1 : k], starts[:1])
-        return fitted.in_shape(forecasts).astype(dtype)
-
     @property
     def state_(self):
         """State of shape (n,) after the last row fitted or learned, zero at rest; read-only."""
@@ -700,6 +652,11 @@ class BaseRecurrentRegressor(
         # which passes without it.
         tags.non_deterministic = bool(self.stateful)
         return tags
+
+
+def _seed(random_state):
+    """A seed for simulated paths; whoever holds the generator does not notice."""
+    return copy.deepcopy(check_random_state(random_state)).randint(2**31)
 
 
 def _nbytes_of_rows(given):

@@ -67,6 +67,7 @@ class Fitted(NamedTuple):
     stateful: bool
     report: Report | None  # None for a stream that no ``fit`` came before
     training: TrainingRows | None  # the same
+    seed: int  # of the paths that deviations of forecasts are made of
 
     @property
     def n_outputs(self):

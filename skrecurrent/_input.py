@@ -5,10 +5,11 @@ the names of the columns of X on it, and compare later calls with them.
 """
 
 import warnings
+from numbers import Integral, Number
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import assert_all_finite, validate_data
 
 from skrecurrent._kernels import scaling
 from skrecurrent._numbers import as_numbers, is_missing, n_dimensions
@@ -79,17 +80,81 @@ def check_rows(columns, X, sequence_id, stateful):
     return rows, starts, X.dtype
 
 
+def feedback_columns(columns, feedback, n_outputs):
+    """Positions of the columns that receive predictions, in the order of the outputs."""
+    n_features = columns.n_features_in_
+    if feedback is None:
+        if n_features != n_outputs:
+            raise ValueError(
+                "Predictions can be fed back into all columns only if there are as many features "
+                f"as outputs; got n_features={n_features} and n_outputs={n_outputs}. Name the "
+                "columns that receive them by feedback, one per output, and give the others by "
+                "X_future; feedback=[] feeds nothing back."
+            )
+        return np.arange(n_features)
+    if isinstance(feedback, str | Number):
+        feedback = [feedback]
+    positions = [_position(columns, column, "feedback") for column in feedback]
+    if len(positions) not in (0, n_outputs) or len(set(positions)) < len(positions):
+        raise ValueError(
+            f"feedback must name one column for each of {n_outputs} outputs, or none; "
+            f"got {feedback!r}."
+        )
+    return np.array(positions, dtype=int)
+
+
+def _position(columns, column, argument):
+    """Of a column that is named by its position or its name."""
+    n_features = columns.n_features_in_
+    if isinstance(column, str):
+        names = getattr(columns, "feature_names_in_", np.empty(0, object)).tolist()
+        if column in names:
+            return names.index(column)
+        raise ValueError(f"{argument} names the column {column!r}, but X has the names {names}.")
+    if not isinstance(column, Integral) or isinstance(column, bool | np.bool_):
+        raise TypeError(f"{argument} must hold positions or names of columns, got {column!r}.")
+    if not 0 <= column < n_features:
+        raise ValueError(f"{argument} names the column {column}, but X has {n_features} columns.")
+    return int(column)
+
+
+def check_future(columns, X_future, n_rows, feedback):
+    """Inputs known ahead, with NaN in the columns that receive predictions."""
+    n_features = columns.n_features_in_
+    known = np.setdiff1d(np.arange(n_features), feedback)
+    if X_future is None or n_rows == 0:
+        if X_future is not None and len(X_future):
+            raise ValueError(f"X_future must have n_steps - 1 = 0 rows, got {len(X_future)}.")
+        if n_rows and len(known):
+            raise ValueError(
+                f"X_future is needed: of {n_features} columns only those named by feedback "
+                f"({list(map(int, feedback))}) are known in later steps."
+            )
+        return np.full((n_rows, n_features), np.nan)
+    if not len(known):
+        raise ValueError("X_future says nothing: all columns receive predictions (see feedback).")
+    X = _check_table(X_future, "X_future")
+    checks = _X_CHECKS | {"ensure_all_finite": "allow-nan", "copy": True}
+    rows = writeable(validate_data(columns, X, reset=False, **checks))
+    if len(rows) != n_rows:
+        raise ValueError(f"X_future must have n_steps - 1 = {n_rows} rows, got {len(rows)}.")
+    assert_all_finite(rows[:, known], input_name="X_future")
+    rows[:, feedback] = np.nan
+    refuse_huge(rows, "X_future")
+    return rows
+
+
 def n_plain_features(columns):
     """How many columns an array must have to be plain; -1 if columns have names: none is plain."""
     return -1 if hasattr(columns, "feature_names_in_") else columns.n_features_in_
 
 
-def _check_table(X):
-    X = as_numbers(X, "X")
+def _check_table(X, name="X"):
+    X = as_numbers(X, name)
     if n_dimensions(X) == 3:
         raise ValueError(
-            f"Found X with dim 3, shape {np.asarray(X).shape}; a row of X is one time step. Stack "
-            "several sequences by skrecurrent.datasets.stack_sequences."
+            f"Found {name} with dim 3, shape {np.asarray(X).shape}; a row of X is one time step. "
+            "Stack several sequences by skrecurrent.datasets.stack_sequences."
         )
     return X
 

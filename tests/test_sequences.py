@@ -242,31 +242,6 @@ def test_reading_changes_nothing(estimator):
     assert_unchanged(before, estimator)
 
 
-@pytest.mark.parametrize("n_outputs", [1, 2])
-def test_forecast_closes_the_loop(estimator, n_outputs):
-    X, Y = make_rows(80, n_features=n_outputs, n_outputs=n_outputs)
-    estimator.fit(X[:60], Y[:60])
-    by_hand, inputs = copy.deepcopy(estimator), X[60:63]
-    expected = []
-    for _ in range(15):
-        expected.append(by_hand.predict(inputs)[-1])
-        by_hand.advance(inputs)
-        inputs = np.reshape(expected[-1], (1, n_outputs))
-    forecast = estimator.forecast(15, X[60:63])
-    assert forecast.shape == ((15,) if n_outputs == 1 else (15, 2))
-    assert_array_equal(estimator.forecast(1, X[60:63]), forecast[:1])
-    assert_allclose(forecast, np.array(expected), rtol=0, atol=1e-9)
-    assert estimator.forecast(2, X[60:61].astype(np.float32)).dtype == np.float32
-
-
-@needs_compiled_code
-def test_forecast_of_a_learned_series_follows_it():
-    X, y = make_mackey_glass(2100, random_state=1)
-    estimator = RTRLRegressor(max_iter=20, random_state=0).fit(X[:2000], y[:2000])
-    error = estimator.forecast(20, X[2000:2001]) - y[2000:2020]
-    assert np.sqrt(np.mean(error**2)) < 0.25 * np.std(y)
-
-
 # stateful=False
 
 

@@ -247,3 +247,12 @@ def restore_deviations(statistics, deviations):
     """Standard deviations of standardised values back to the user's units, in place."""
     for c in range(statistics.shape[1]):
         deviations[c] *= _scale(statistics, c)
+
+
+def spread(statistics, n_columns):
+    """Mean and standard deviation of each column; of values as given they are taken to be 0, 1."""
+    if statistics.size == 0:
+        return np.zeros(n_columns), np.ones(n_columns)
+    deviations = statistics[UNIT].copy()
+    restore_deviations(statistics, deviations)
+    return statistics[MEAN].copy(), deviations

@@ -231,6 +231,14 @@ class Learner(ABC):
             kernel, network = self._predicting(self.units)
             return Frozen(kernel, copied(network), self.running_state.copy(), self.n_outputs)
 
+    def outlook(self):
+        """A frozen copy, the deviations of its errors, mean and deviation of the targets.
+
+        All of one moment, and in the user's units.
+        """
+        with self.lock:
+            return self.frozen(), self._deviations(), scaling.spread(self.units.Y, self.n_outputs)
+
     def run_from_rest(self, X, starts):
         """Predictions in network units, from rest; the state moves to the end of the rows."""
         self.state[:] = 0.0
