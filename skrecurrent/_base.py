@@ -57,6 +57,7 @@ from skrecurrent._input import (
     check_rows,
     check_targets_known,
     check_training_rows,
+    continue_last,
     continuing,
     held_out_rows,
     is_plain,
@@ -97,6 +98,7 @@ class BaseRecurrentRegressor(
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "standardize": ["boolean"],
         "stateful": ["boolean"],
+        "sequence_column": [Interval(Integral, 0, None, closed="left"), str, None],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -400,7 +402,7 @@ class BaseRecurrentRegressor(
         if given.ids is None:
             starts = continuing(len(given.X), fitted.stateful)
         else:
-            starts[0] = given.ids[0] != learner.last_id
+            continue_last(starts, given.ids, learner.last_id)
         if not learner.begun:
             _machine.check_memory(learner.nbytes_of_stream(), *learner.size)
             learner.begin()
@@ -468,12 +470,12 @@ class BaseRecurrentRegressor(
         return self._predict(fitted_record(self), X, sequence_id, return_std)
 
     def _predict(self, fitted, X, sequence_id, return_std=False):
-        dtype = FLOAT64
+        dtype, ids = FLOAT64, None
         if sequence_id is None and is_plain(X, fitted.n_plain_features) and scaling.finite(X):
             rows, starts = X, continuing(len(X), fitted.stateful)
         else:
-            rows, starts, dtype = check_rows(fitted.columns, X, sequence_id, fitted.stateful)
-        if len(rows) > 1 and sequence_id is None and fitted.training is not None:
+            rows, starts, ids, dtype = check_rows(fitted.columns, X, sequence_id, fitted.stateful)
+        if len(rows) > 1 and ids is None and fitted.training is not None:
             fitted.training.warn_if_given(rows, fitted.learner, stacklevel=4)
         predictions, deviations = fitted.learner.predict(rows, starts, return_std)
         predictions = fitted.in_shape(predictions)

@@ -75,7 +75,7 @@ class Fitted(NamedTuple):
 
     def check(self):
         """Raise ValueError if parts that were loaded do not belong together."""
-        n_features, columns = self.learner.size.n_features, self.columns.n_features_in_
+        n_features, columns = self.learner.size.n_features, _input.n_inputs(self.columns)
         n_plain = _input.n_plain_features(self.columns)
         ndims = (1, 2) if self.n_outputs == 1 else (2,)
         if (

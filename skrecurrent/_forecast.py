@@ -13,7 +13,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state, check_scalar
 
 from skrecurrent._fitted import fitted_record
-from skrecurrent._input import check_future, check_rows, continuing, feedback_columns
+from skrecurrent._input import (
+    check_future,
+    check_rows,
+    continue_last,
+    continuing,
+    feedback_columns,
+)
 
 # Deviations are those of so many paths: 5 % off in one step, in the square root of as many.
 _N_PATHS = 200
@@ -169,7 +175,9 @@ def _plan(estimator, n_steps, X, X_future, feedback):
     fitted.require_stateful("forecast")
     n_steps = check_scalar(n_steps, "n_steps", Integral, min_val=1)
     columns = feedback_columns(fitted.columns, feedback, fitted.n_outputs)
-    rows, starts, dtype = check_rows(fitted.columns, X, None, fitted.stateful)
+    rows, starts, ids, dtype = check_rows(fitted.columns, X, None, fitted.stateful)
+    if ids is not None:
+        continue_last(starts, ids, fitted.learner.last_id)
     future = check_future(fitted.columns, X_future, n_steps - 1, columns)
     network, deviations, spread = fitted.learner.outlook()
     predictions = network.run(rows, starts)

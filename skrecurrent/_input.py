@@ -9,7 +9,7 @@ from numbers import Integral, Number
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils.validation import assert_all_finite, validate_data
+from sklearn.utils.validation import assert_all_finite, check_array, validate_data
 
 from skrecurrent._kernels import scaling
 from skrecurrent._numbers import as_numbers, is_missing, n_dimensions
@@ -45,8 +45,14 @@ class Rows(NamedTuple):
 def check_training_rows(columns, X, y, sequence_id, stateful, *, reset, n_outputs=None):
     """Check X, y and sequence_id together; starts[0] is true."""
     given_X, given_y = X, y
-    X, y = _check_table(X), _check_targets(y)
-    X, y = validate_data(columns, X, y, reset=reset, validate_separately=(_X_CHECKS, _Y_CHECKS))
+    y = _check_targets(y)
+    if columns.sequence_column is None:
+        X = _check_table(X)
+        checks = _X_CHECKS, _Y_CHECKS
+        X, y = validate_data(columns, X, y, reset=reset, validate_separately=checks)
+    else:
+        X, sequence_id = _without_ids(columns, X, sequence_id, reset=reset)
+        y = check_array(y, input_name="y", **_Y_CHECKS)
     if len(X) != len(y):
         raise ValueError(
             f"y must have one target per row of X; got inconsistent numbers of samples in X and y: "
@@ -67,22 +73,54 @@ def check_training_rows(columns, X, y, sequence_id, stateful, *, reset, n_output
 
 
 def check_rows(columns, X, sequence_id, stateful):
-    """Check X of a fitted estimator; returns rows, sequence starts and the answer's dtype."""
+    """Check X of a fitted estimator; returns rows, sequence starts, ids and the answer's dtype."""
     given = X
-    X = _check_table(X)
-    X = validate_data(columns, X, reset=False, **_X_CHECKS)
+    if columns.sequence_column is None:
+        X = validate_data(columns, _check_table(X), reset=False, **_X_CHECKS)
+    else:
+        X, sequence_id = _without_ids(columns, X, sequence_id, reset=False)
     rows = writeable(X)
     refuse_huge(rows, "X")
     starts, ids = sequence_starts(sequence_id, len(rows), stateful)
     _warn_of_order(given, starts, stateful)
     if ids is None:
         starts = continuing(len(rows), stateful)
-    return rows, starts, X.dtype
+    return rows, starts, ids, X.dtype
+
+
+def _without_ids(columns, X, sequence_id, *, reset):
+    """Inputs, checked, and the ids in their column of X; names and numbers are those of X whole."""
+    if sequence_id is not None:
+        raise ValueError(
+            f"sequence_id is given, but sequence_column={columns.sequence_column!r} says that the "
+            "ids are a column of X."
+        )
+    inputs, ids = _split_ids(columns, X, "X", reset=reset)
+    return check_array(_check_table(inputs), input_name="X", **_X_CHECKS), ids
+
+
+def _split_ids(columns, X, name, *, reset):
+    """The other columns of a table, and that of ids."""
+    if not hasattr(X, "iloc"):
+        X = np.asarray(X, dtype=None if hasattr(X, "dtype") else object)
+    validate_data(columns, X, reset=reset, skip_check_array=True)
+    if n_dimensions(X) != 2:
+        return _check_table(X, name), None  # which scikit-learn's check refuses
+    column = _position(columns, columns.sequence_column, "sequence_column")
+    others = np.delete(np.arange(X.shape[1]), column)
+    if hasattr(X, "iloc"):
+        return X.iloc[:, others], X.iloc[:, column].to_numpy()
+    return X[:, others], X[:, column]
+
+
+def continue_last(starts, ids, last_id):
+    """Let the first row go on with the sequence of the last row learned, if that is its own."""
+    starts[0] = ids[0] != last_id
 
 
 def feedback_columns(columns, feedback, n_outputs):
-    """Positions of the columns that receive predictions, in the order of the outputs."""
-    n_features = columns.n_features_in_
+    """Which inputs receive predictions, in the order of the outputs."""
+    n_features = n_inputs(columns)
     if feedback is None:
         if n_features != n_outputs:
             raise ValueError(
@@ -100,7 +138,12 @@ def feedback_columns(columns, feedback, n_outputs):
             f"feedback must name one column for each of {n_outputs} outputs, or none; "
             f"got {feedback!r}."
         )
-    return np.array(positions, dtype=int)
+    if columns.sequence_column is None:
+        return np.array(positions, dtype=int)
+    ids = _position(columns, columns.sequence_column, "sequence_column")
+    if ids in positions:
+        raise ValueError(f"feedback names the column {ids}, which holds sequence ids.")
+    return np.array([position - (position > ids) for position in positions], dtype=int)
 
 
 def _position(columns, column, argument):
@@ -120,22 +163,20 @@ def _position(columns, column, argument):
 
 def check_future(columns, X_future, n_rows, feedback):
     """Inputs known ahead, with NaN in the columns that receive predictions."""
-    n_features = columns.n_features_in_
+    n_features = n_inputs(columns)
     known = np.setdiff1d(np.arange(n_features), feedback)
     if X_future is None or n_rows == 0:
         if X_future is not None and len(X_future):
             raise ValueError(f"X_future must have n_steps - 1 = 0 rows, got {len(X_future)}.")
         if n_rows and len(known):
             raise ValueError(
-                f"X_future is needed: of {n_features} columns only those named by feedback "
-                f"({list(map(int, feedback))}) are known in later steps."
+                f"X_future is needed: of {n_features} inputs only those named by feedback "
+                f"({len(feedback)}) are known in later steps."
             )
         return np.full((n_rows, n_features), np.nan)
     if not len(known):
-        raise ValueError("X_future says nothing: all columns receive predictions (see feedback).")
-    X = _check_table(X_future, "X_future")
-    checks = _X_CHECKS | {"ensure_all_finite": "allow-nan", "copy": True}
-    rows = writeable(validate_data(columns, X, reset=False, **checks))
+        raise ValueError("X_future says nothing: all inputs receive predictions (see feedback).")
+    rows = _future_rows(columns, X_future)
     if len(rows) != n_rows:
         raise ValueError(f"X_future must have n_steps - 1 = {n_rows} rows, got {len(rows)}.")
     assert_all_finite(rows[:, known], input_name="X_future")
@@ -144,9 +185,28 @@ def check_future(columns, X_future, n_rows, feedback):
     return rows
 
 
+def _future_rows(columns, X_future):
+    """A copy of the inputs; ids, if they are a column, do not matter."""
+    checks = _X_CHECKS | {"ensure_all_finite": "allow-nan", "copy": True}
+    if columns.sequence_column is None:
+        X = _check_table(X_future, "X_future")
+        return writeable(validate_data(columns, X, reset=False, **checks))
+    inputs, _ = _split_ids(columns, X_future, "X_future", reset=False)
+    return writeable(check_array(_check_table(inputs, "X_future"), **checks))
+
+
 def n_plain_features(columns):
-    """How many columns an array must have to be plain; -1 if columns have names: none is plain."""
-    return -1 if hasattr(columns, "feature_names_in_") else columns.n_features_in_
+    """How many columns an array must have to be plain.
+
+    It is -1, so that none is, if columns have names or one of them holds ids.
+    """
+    named = hasattr(columns, "feature_names_in_") or columns.sequence_column is not None
+    return -1 if named else columns.n_features_in_
+
+
+def n_inputs(columns):
+    """How many columns of X the network reads."""
+    return columns.n_features_in_ - (columns.sequence_column is not None)
 
 
 def _check_table(X, name="X"):
@@ -232,7 +292,8 @@ def sequence_starts(sequence_id, n_rows, stateful):
     if not stateful:
         if sequence_id is not None:
             raise ValueError(
-                "sequence_id is given but stateful=False makes every row its own sequence."
+                "sequence_id is given, or sequence_column set, but stateful=False makes every row "
+                "its own sequence."
             )
         return np.ones(n_rows, np.bool_), None
     starts = np.zeros(n_rows, np.bool_)

@@ -140,6 +140,14 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         If False, every row is a sequence of its own, started from rest. Rows are then exchangeable
         as in other regressors, and `sequence_id`, ``advance`` and ``forecast`` raise.
 
+    sequence_column : int or str, default=None
+        The column of `X` that holds sequence ids, by position or name; ids may be text. It is no
+        input. ``fit``, ``predict`` and ``score`` start every sequence at rest; ``partial_fit``,
+        ``advance`` and ``forecast`` continue the sequence of the last row. With it pipelines,
+        ``cross_val_score`` and ``GridSearchCV`` work on many sequences without metadata routing.
+        `n_features_in_`, `feature_names_in_` and positions in `feedback` count this column too. By
+        default ids are given by the argument `sequence_id`, if at all.
+
     warm_start : bool, default=False
         If True, ``fit`` continues from the present weights and statistics, for "lm" the only start.
 
@@ -360,6 +368,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         validation_fraction=0.1,
         standardize=True,
         stateful=True,
+        sequence_column=None,
         warm_start=False,
         verbose=False,
         n_jobs=None,
@@ -381,6 +390,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         self.validation_fraction = validation_fraction
         self.standardize = standardize
         self.stateful = stateful
+        self.sequence_column = sequence_column
         self.warm_start = warm_start
         self.verbose = verbose
         self.n_jobs = n_jobs
