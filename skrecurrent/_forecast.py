@@ -17,7 +17,6 @@ from skrecurrent._input import (
     check_future,
     check_rows,
     continue_last,
-    continuing,
     feedback_columns,
 )
 
@@ -201,34 +200,41 @@ class _Plan(NamedTuple):
     first: np.ndarray  # the first prediction
     state: np.ndarray  # after it
 
-    def path(self, errors=None):
-        """Predictions (n_steps, n_outputs); errors of the same shape are added before feedback."""
-        self.network.state[:] = self.state
-        path = np.empty((self.n_steps, len(self.first)))
-        path[0] = self.first
-        for k in range(self.n_steps):
-            if k:
-                row = self.future[k - 1 : k]
-                row[0, self.columns] = path[k - 1, : len(self.columns)]  # all of it, or nothing
-                path[k] = self.network.run(row, continuing(1, stateful=True))[0]
-            if errors is not None:
-                path[k] = self._bounded(path[k] + errors[k])
-        return path
+    def path(self):
+        """Predictions (n_steps, n_outputs)."""
+        return self._paths(1)[0]
 
     def paths(self, normal):
         """Paths (n_paths, n_steps, n_outputs) whose errors are such numbers of unit variance."""
-        return np.stack([self.path(errors) for errors in normal * self.deviations])
+        return self._paths(len(normal), normal * self.deviations)
+
+    def _paths(self, n_paths, errors=None):
+        """Step by step, all paths at once; errors are added before predictions are fed back."""
+        states, rows = np.tile(self.state, (n_paths, 1)), np.tile(self.future[:1], (n_paths, 1))
+        values = np.tile(self.first, (n_paths, 1))
+        paths = np.empty((n_paths, self.n_steps, len(self.first)))
+        for k in range(self.n_steps):
+            if k:
+                rows[:] = self.future[k - 1]
+                rows[:, self.columns] = values[:, : len(self.columns)]  # all of them, or nothing
+                values = self.network.run_each(states, rows)
+            if errors is not None:
+                values = self._bounded(values + errors[:, k])
+            paths[:, k] = values
+        return paths
 
     def deviations_from(self, path):
         """Root mean squares of what simulated paths differ from this one, step by step.
 
-        The random numbers have the variance 1 in each step exactly.
+        The random numbers have the variance 1 in each step exactly. Nothing is surer than the first
+        step, also where all paths have been stopped at the same bound.
         """
         size = _N_PATHS, *path.shape
         normal = np.random.default_rng(self.fitted.seed).normal(size=size)
         normal -= normal.mean(axis=0)
         normal /= np.sqrt(np.mean(normal**2, axis=0))
-        return np.sqrt(np.mean((self.paths(normal) - self._bounded(path)) ** 2, axis=0))
+        apart = self.paths(normal) - self._bounded(path)
+        return np.maximum(np.sqrt(np.mean(apart**2, axis=0)), self.deviations)
 
     def _bounded(self, values):
         mean, deviation = self.spread

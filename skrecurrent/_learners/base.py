@@ -430,6 +430,16 @@ class Frozen:
             self._bound(self.state, *piece)
         return out
 
+    def run_each(self, states, X):
+        """The predictions of one row for each of several states, which move."""
+        out, goes_on = np.empty((len(X), self.n_outputs)), np.zeros(1, np.bool_)
+        for k, state in enumerate(states):
+            row = X[k : k + 1], goes_on, out[k : k + 1]
+            if self._bound is None:
+                self._bound = bind(self._kernel, self._network, (state, *row))
+            self._bound(state, *row)
+        return out
+
 
 def named_arrays(name, value):
     """The arrays in a value, which may be a named tuple, and the paths to them."""
