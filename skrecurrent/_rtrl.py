@@ -6,10 +6,11 @@ from skrecurrent import _levenberg_marquardt, _reservoir
 from skrecurrent._base import N_JOBS, BaseRecurrentRegressor, LossGradientMixin
 from skrecurrent._compat import Interval, StrOptions
 from skrecurrent._epochs import passes
-from skrecurrent._learners.rtrl import SOLVERS, BankLearner, RowLearner
+from skrecurrent._learners.rtrl import SOLVERS, RowLearner
+from skrecurrent._learners.stream import StreamLearner
 
 # Solvers whose streams have a learner of their own.
-_BANK_SOLVERS = ("auto", "lm")
+_STREAM_SOLVERS = ("auto", "lm")
 
 # "auto" leaves Levenberg-Marquardt where one iteration takes more operations than this, about a
 # second.
@@ -271,7 +272,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     _parameter_constraints = {
         **BaseRecurrentRegressor._parameter_constraints,
-        "solver": [StrOptions({*_BANK_SOLVERS, *SOLVERS})],
+        "solver": [StrOptions({*_STREAM_SOLVERS, *SOLVERS})],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "momentum": [Interval(Real, 0, 1, closed="left")],
         "train_hidden": ["boolean"],
@@ -339,8 +340,8 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             "hidden_first": self.update_order == "hidden-first",
             "train_hidden": self.train_hidden,
         }
-        if self.solver in _BANK_SOLVERS:
-            return BankLearner(**network)
+        if self.solver in _STREAM_SOLVERS:
+            return StreamLearner(**network)
         return RowLearner(
             solver=self.solver,
             learning_rate=self.learning_rate_init,
@@ -360,6 +361,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             bias=_BIAS_SCALE,
         )
         learner.assign(weights=weights)
+        learner.draw_seed(random_state)
 
     def _train(self, epochs):
         learner = epochs.learner
@@ -387,10 +389,10 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     def _nbytes(self, n_features, n_outputs, n_rows):
         size = self.n_hidden, n_features, n_outputs
-        if self.solver not in _BANK_SOLVERS:
+        if self.solver not in _STREAM_SOLVERS:
             return RowLearner.nbytes(*size, self.solver, self.train_hidden)
         if n_rows is None:
-            return BankLearner.nbytes(*size, self.train_hidden)
+            return StreamLearner.nbytes(*size, self.train_hidden)
         if self._by_least_squares(*size[1:], n_rows):
             n = n_outputs + self.n_hidden
             return _levenberg_marquardt.nbytes(
