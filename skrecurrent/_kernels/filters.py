@@ -75,15 +75,36 @@ def new_filters(n_outputs, q, kind, prior_scale):
 @part(fastmath=False)
 def restart(filters, o, row):
     """The filters of output o know this row but are not sure of it."""
-    rows, variances = filters.rows, filters.innovation_variance
-    errors, shares = filters.error, filters.share
+    rows, shares = filters.rows, filters.share
     for m in range(o * N_FILTERS, (o + 1) * N_FILTERS):
-        delayed.restart(filters.covariance, m)
         for c in range(len(row)):
             rows[m, c] = row[c]
+        shares[m] = 1.0 / N_FILTERS
+    doubt(filters, o)
+
+
+@part(fastmath=False)
+def doubt(filters, o):
+    """The filters of output o are no longer sure of what they know."""
+    variances, errors = filters.innovation_variance, filters.error
+    for m in range(o * N_FILTERS, (o + 1) * N_FILTERS):
+        delayed.restart(filters.covariance, m)
         variances[m] = 1.0
         errors[m] = 0.0
-        shares[m] = 1.0 / N_FILTERS
+
+
+@part(fastmath=False)
+def express(filters, o, row, a, b):
+    """The same filters in units in which the target y is a y + b; the last feature is 1."""
+    rows, errors, last = filters.rows, filters.error, len(row) - 1
+    for m in range(o * N_FILTERS, (o + 1) * N_FILTERS):
+        for c in range(last + 1):
+            rows[m, c] *= a
+        rows[m, last] += b
+        errors[m] *= a * a
+    for c in range(last + 1):
+        row[c] *= a
+    row[last] += b
 
 
 def resume(filters, blocks, squared_errors):

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skrecurrent._kernels import delayed, elementwise
-from skrecurrent._kernels._compile import kernel, part
+from skrecurrent._kernels._compile import part
 from skrecurrent._kernels.filters import bounded, followed
 
 # Prior variances of hidden rows, which start as a useful reservoir, and of the readout.
@@ -69,14 +69,29 @@ def n_weights(n, n_inputs, n_outputs):
     return (n + n_outputs) * (n + n_inputs + 1)
 
 
-@kernel(fastmath=False)
+@part(fastmath=False)
 def restart(joint):
     """As it was when the stream began."""
     elementwise.copy(joint.start, joint.A)
-    joint.w[:] = joint.M[:] = 0.0
+    joint.w[:] = 0.0
+    joint.M[:] = 0.0
+    doubt(joint)
+
+
+@part(fastmath=False)
+def doubt(joint):
+    """The filter is no longer sure of what it knows."""
     joint.innovation_variance[:] = 1.0
-    if joint.A.size > 0:
-        delayed.restart(joint.covariance, np.int64(0))
+    delayed.restart(joint.covariance, np.int64(0))
+
+
+@part(fastmath=False)
+def express(joint, o, a, b):
+    """The same network where the target o, y so far, is a y + b."""
+    w, last = joint.w, joint.w.shape[1] - 1
+    for c in range(last + 1):
+        w[o, c] *= a
+    w[o, last] += b
 
 
 @part

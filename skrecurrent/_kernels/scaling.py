@@ -14,8 +14,13 @@ from skrecurrent._kernels._compile import kernel, part
 # Known values so far; how many of them since the column was constant; their mean and sum of squared
 # deviations (Welford); whether all this is frozen. What a standard deviation and the mean become in
 # the units of the network, and how far from there a row may be. Whether the column is left as it
-# is because it has held nothing but 0 and 1.
-COUNT, VARIED, MEAN, SQUARES, FROZEN, UNIT, CENTRE, LIMIT, BINARY = range(9)
+# is because it has held nothing but 0 and 1. Whether streams follow it as in ``following.py``, which
+# explains the rows after that.
+COUNT, VARIED, MEAN, SQUARES, FROZEN, UNIT, CENTRE, LIMIT, BINARY, FOLLOWED = range(10)
+CHANGES, RECENT_MEAN, RECENT_VARIANCE, LAST, LOWEST, HIGHEST, OPEN, SEEN = range(10, 18)
+
+# Values of a column that is followed are cut off so many standard deviations from their mean.
+BAND = 10.0
 
 # Values beyond this are refused: their squares would overflow in the sums.
 LARGEST = 1e100
@@ -60,13 +65,16 @@ class Progress(NamedTuple):
     rows: np.ndarray  # (2,) int
 
 
-def new_statistics(n_columns, unit=1.0, *, centre=0.0, limit=np.inf, keeps_binary=False):
+def new_statistics(
+    n_columns, unit=1.0, *, centre=0.0, limit=np.inf, keeps_binary=False, followed=False
+):
     """Statistics of no rows at all."""
-    statistics = np.zeros((9, n_columns))
+    statistics = np.zeros((18, n_columns))
     statistics[UNIT] = unit
     statistics[CENTRE] = centre
     statistics[LIMIT] = limit
     statistics[BINARY] = keeps_binary
+    statistics[FOLLOWED] = followed
     return statistics
 
 
@@ -155,7 +163,7 @@ def learnable(X, Y):
 
 
 @part(fastmath=False)
-def _scale(statistics, c):
+def scale_of(statistics, c):
     """Standard deviation of column c, or 1 until it is positive, per unit of the network."""
     deviation = 0.0
     if statistics[COUNT, c] > 0.0:
@@ -166,7 +174,24 @@ def _scale(statistics, c):
 
 
 @part(fastmath=False)
-def _in_units(statistics, c, scale, bound, value):
+def varies(statistics, c):
+    """Whether the recent values of a column that is followed differ by more than rounding."""
+    deviation = np.sqrt(statistics[RECENT_VARIANCE, c])
+    return deviation > _CONSTANT * abs(statistics[RECENT_MEAN, c])
+
+
+@part(fastmath=False)
+def cut_off(statistics, c, value):
+    """A value of a column, within the band where it can be if the column is followed."""
+    if statistics[FOLLOWED, c] == 0.0 or statistics[FROZEN, c] or not varies(statistics, c):
+        return value
+    deviation = max(np.sqrt(statistics[RECENT_VARIANCE, c]), scale_of(statistics, c))
+    middle, half = statistics[RECENT_MEAN, c], BAND * deviation
+    return min(max(value, middle - half), middle + half)
+
+
+@part(fastmath=False)
+def in_units(statistics, c, scale, bound, value):
     """A value of column c as the network sees it, at most ``bound`` from the centre."""
     centre = statistics[CENTRE, c]
     z = value
@@ -194,20 +219,21 @@ def absorb(statistics, values, freeze_after, out):
                 statistics[FROZEN, c] = statistics[VARIED, c] >= freeze_after
                 if value != 0.0 and value != 1.0:
                     statistics[BINARY, c] = 0.0
-            scale = _scale(statistics, c)
-            out[k, c] = _in_units(statistics, c, scale, statistics[LIMIT, c], value)
+            scale = scale_of(statistics, c)
+            out[k, c] = in_units(statistics, c, scale, statistics[LIMIT, c], value)
 
 
 @kernel(fastmath=False)
 def standardize(statistics, values, bounded, out):
     """Standardise rows by the statistics as they are; if bounded, as far as ``absorb`` could go."""
     for c in range(statistics.shape[1]):
-        scale = _scale(statistics, c)
+        scale = scale_of(statistics, c)
         bound = statistics[LIMIT, c]
-        if bounded and not statistics[FROZEN, c]:
+        if bounded and not statistics[FROZEN, c] and not statistics[FOLLOWED, c]:
             bound = min(bound, statistics[UNIT, c] * np.sqrt(statistics[COUNT, c]))
         for k in range(len(values)):
-            out[k, c] = _in_units(statistics, c, scale, bound, values[k, c])
+            value = cut_off(statistics, c, values[k, c])
+            out[k, c] = in_units(statistics, c, scale, bound, value)
 
 
 @part(fastmath=False)
@@ -234,7 +260,7 @@ def seen(statistics, values):
 def restore(statistics, values):
     """Back from standardised values to the user's units, in place."""
     for c in range(statistics.shape[1]):
-        scale = _scale(statistics, c)
+        scale = scale_of(statistics, c)
         for k in range(len(values)):
             values[k, c] = (values[k, c] - statistics[CENTRE, c]) * scale + statistics[MEAN, c]
 
@@ -243,4 +269,4 @@ def restore(statistics, values):
 def restore_deviations(statistics, deviations):
     """Standard deviations of standardised values back to the user's units, in place."""
     for c in range(statistics.shape[1]):
-        deviations[c] *= _scale(statistics, c)
+        deviations[c] *= scale_of(statistics, c)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels import elementwise, filters, joint, network, scaling
+from skrecurrent._kernels import elementwise, filters, following, joint, network, scaling
 from skrecurrent._kernels._compile import kernel, part
 
 # Parts, in the order of their errors and shares. A literal number handed to a function would have
@@ -412,7 +412,10 @@ def _begin_anew(stream, part, o, W, x, f):
 
 @part
 def _settle(stream, o, predictions, W, x, f):
-    """Cut predictions of the parts off where that is due; returns explosions and the average."""
+    """Cut predictions of the parts off where that is due; returns explosions and the average.
+
+    The average is NaN if there are any, so that it does not count as an error.
+    """
     share = stream.share
     middle, half = _band(stream.target, o)
     explosions, average = 0, 0.0
@@ -422,7 +425,87 @@ def _settle(stream, o, predictions, W, x, f):
             _begin_anew(stream, np.int64(i), o, W, x, f)
         predictions[o, i] = _within(predictions[o, i], middle, half)
         average += share[o, i] * predictions[o, i]
-    return explosions, average
+    return explosions, average if explosions == 0 else np.nan
+
+
+@part(fastmath=False)
+def _enter_inputs(units, X, k, Z, lags):
+    """Row k enters the units, in which Z[k] is it; returns whether a column begins anew."""
+    m, anew = units.shape[1], False
+    for c in range(m):
+        mean, scale = units[scaling.MEAN, c], scaling.scale_of(units, c)
+        value, event = following.enter(units, c, X[k, c])
+        new_mean, new_scale = units[scaling.MEAN, c], scaling.scale_of(units, c)
+        if new_mean != mean or new_scale != scale:
+            for i in range(c, len(lags), m):
+                lags[i] = (lags[i] * scale + mean - new_mean) / new_scale
+        Z[k, c] = scaling.in_units(units, c, new_scale, units[scaling.LIMIT, c], value)
+        anew |= event == following.ANEW
+    return anew
+
+
+@part(fastmath=False)
+def _enter_targets(units, stream, progress, Y, k, T, W, x, predictions):
+    """The same of known targets; what has learned in units that had been kept is re-expressed."""
+    anew = False
+    for o in range(units.shape[1]):
+        y = Y[k, o]
+        T[k, o] = y
+        if np.isnan(y):
+            continue
+        mean, scale = units[scaling.MEAN, o], scaling.scale_of(units, o)
+        was_kept = units[scaling.OPEN, o] == 0.0
+        value, event = following.enter(units, o, y)
+        new_mean, new_scale = units[scaling.MEAN, o], scaling.scale_of(units, o)
+        if new_mean != mean or new_scale != scale:
+            a, b = scale / new_scale, (mean - new_mean) / new_scale
+            _express_target(stream.target, o, a, b)
+            if was_kept and units[scaling.SEEN, o] > 1.0:
+                _express(stream, progress, o, a, b, W, x, predictions)
+        T[k, o] = scaling.in_units(units, o, new_scale, units[scaling.LIMIT, o], value)
+        # the second row is no news: a column that stands still is one of at least two rows
+        moved = event == following.FIRST_CHANGE and units[scaling.SEEN, o] > 2.0
+        anew |= moved or event == following.ANEW
+    return anew
+
+
+@part(fastmath=False)
+def _express_target(target, o, a, b):
+    target[MEAN, o] = a * target[MEAN, o] + b
+    target[VARIANCE, o] *= a * a
+
+
+@part(fastmath=False)
+def _express(stream, progress, o, a, b, W, x, predictions):
+    """The same functions in units in which the target y of output o is a y + b."""
+    error, variance, parts = stream.error, progress.error_variance, predictions.shape[1]
+    filters.express(stream.own, o, W[o], a, b)
+    x[o] = a * x[o] + b
+    if parts > 1:
+        filters.express(stream.wide.filters, o, stream.wide.row[o], a, b)
+        filters.express(stream.lags.filters, o, stream.lags.row[o], a, b)
+        joint.express(stream.joint, o, a, b)
+    for i in range(parts):
+        predictions[o, i] = a * predictions[o, i] + b
+        error[o, i] *= a * a
+    if variance.size > 0:
+        variance[scaling.VARIANCE, o] *= a * a
+    stream.target[COUNT, o] = 0.0  # where predictions may be is not known in a column that changes
+
+
+@part(fastmath=False)
+def _doubt(stream):
+    """A column has changed: weights stay, but nothing is sure any more."""
+    error, parts = stream.error, stream.share.shape[1]
+    for o in range(len(error)):
+        filters.doubt(stream.own, o)
+        if parts > 1:
+            filters.doubt(stream.wide.filters, o)
+            filters.doubt(stream.lags.filters, o)
+        for i in range(parts):
+            error[o, i] = 0.0
+    if parts > 1:
+        joint.doubt(stream.joint)
 
 
 class Scratch(NamedTuple):
@@ -515,7 +598,7 @@ def learn(learning, X, Y, starts, out):
     of = learning.contents
     net, depths, stream, W, x, units = of.net, of.depths, of.stream, of.W, of.x, of.units
     reserve, small, wide, lags = stream.reserve, stream.joint, stream.wide.row, stream.lags.row
-    X, Y = scaling.enter(units.X, X), scaling.enter(units.Y, Y)
+    Z, T = _room(units.X, X), _room(units.Y, Y)
     states = _states(x, W, reserve, small.A)
     reads = _reads(states, W, reserve, small.A, wide, lags)
     scratch, before = _scratch(stream), np.empty(small.M.shape)
@@ -525,7 +608,8 @@ def learn(learning, X, Y, starts, out):
         if starts[k]:
             _rest(x, reads)
             forget(stream)
-        _step(net, depths, W, reserve, small.A, states, reads, X, k)
+        anew = _enter_inputs(units.X, X, k, Z, states.lags)
+        _step(net, depths, W, reserve, small.A, states, reads, Z, k)
         _follow(net, stream.trace, reads.Psi)
         joint.carry(small.A, small.M, before, states.h, reads.joint)
         joint.show(states.h, reads.joint)
@@ -533,5 +617,20 @@ def learn(learning, X, Y, starts, out):
             _predict(o, states, reads, wide, lags, small.w, predictions)
             exploded, out[k, o] = _settle(stream, o, predictions, W, states.x, reads.f)
             explosions += exploded
-        _learn_row(net, stream, W, states, reads, predictions, Y, k, scratch, change)
-    return explosions, scaling.track(of.progress, Y, out)
+        anew |= _enter_targets(
+            units.Y, stream, of.progress, Y, k, T, W, states.x, predictions
+        )
+        if anew:
+            _doubt(stream)
+            out[k].fill(np.nan)
+        else:
+            _learn_row(net, stream, W, states, reads, predictions, T, k, scratch, change)
+    return explosions, scaling.track(of.progress, T, out)
+
+
+@part
+def _room(units, values):
+    """Where rows in network units go: into a table of their own, if they are not as given."""
+    if units.size == 0:
+        return values
+    return np.empty(values.shape)
