@@ -292,9 +292,9 @@ def _dot(rows, o, features):
 
 
 @part(fastmath=False)
-def _band(target, o):
+def _band(target, o, units):
     """The middle of where predictions may be, and half the width of it."""
-    if target[COUNT, o] < _KNOWN_AFTER:
+    if target[COUNT, o] < _KNOWN_AFTER and units.Y.size == 0:  # nobody knows the scale
         return target[MEAN, o], scaling.LARGEST
     return target[MEAN, o], _BAND * max(1.0, np.sqrt(target[VARIANCE, o]))
 
@@ -314,9 +314,9 @@ def _within(prediction, middle, half):
 
 
 @part(fastmath=False)
-def _see_target(target, o, y):
+def _see_target(target, o, y, units):
     """A known target enters the statistics, cut off like a prediction."""
-    middle, half = _band(target, o)
+    middle, half = _band(target, o, units)
     target[COUNT, o] += 1.0
     rate = max(1.0 / target[COUNT, o], _TARGET_RATE)
     before = min(max(y, middle - half), middle + half) - middle
@@ -360,7 +360,7 @@ def run(frozen, x, X, starts, out):
         joint.show(states.h, reads.joint)
         for o in range(n_outputs):
             _predict(o, states, reads, of.wide, of.lags, of.w, predictions)
-            middle, half = _band(of.target, o)
+            middle, half = _band(of.target, o, of.units)
             out[k, o] = 0.0
             for i in range(parts):
                 out[k, o] += share[o, i] * _within(predictions[o, i], middle, half)
@@ -411,13 +411,13 @@ def _begin_anew(stream, part, o, W, x, f):
 
 
 @part
-def _settle(stream, o, predictions, W, x, f):
+def _settle(stream, o, predictions, W, x, f, units):
     """Cut predictions of the parts off where that is due; returns explosions and the average.
 
     The average is NaN if there are any, so that it does not count as an error.
     """
     share = stream.share
-    middle, half = _band(stream.target, o)
+    middle, half = _band(stream.target, o, units)
     explosions, average = 0, 0.0
     for i in range(share.shape[1]):
         if _exploded(predictions[o, i], middle, half):
@@ -438,7 +438,8 @@ def _enter_inputs(units, X, k, Z, lags):
         new_mean, new_scale = units[scaling.MEAN, c], scaling.scale_of(units, c)
         if new_mean != mean or new_scale != scale:
             for i in range(c, len(lags), m):
-                lags[i] = (lags[i] * scale + mean - new_mean) / new_scale
+                if lags[i] != 0.0:  # which those from before the sequence are, and stay
+                    lags[i] = (lags[i] * scale + mean - new_mean) / new_scale
         Z[k, c] = scaling.in_units(units, c, new_scale, units[scaling.LIMIT, c], value)
         anew |= event == following.ANEW
     return anew
@@ -560,7 +561,7 @@ def _compare(stream, o, y, predictions):
 
 
 @part
-def _learn_row(net, stream, W, states, reads, predictions, Y, k, scratch, change):
+def _learn_row(net, units, stream, W, states, reads, predictions, Y, k, scratch, change):
     """Learn the targets of row k that are known, one output after another, in all parts."""
     small, change_is_due = stream.joint, False
     for o in range(Y.shape[1]):
@@ -575,7 +576,7 @@ def _learn_row(net, stream, W, states, reads, predictions, Y, k, scratch, change
             joint.learn(small, o, error, reads.joint, g, gains, change)
             change_is_due = True
         _compare(stream, o, y, predictions)
-        _see_target(stream.target, o, y)
+        _see_target(stream.target, o, y, units)
     if change_is_due:
         joint.move(small, change)
         change[:] = 0.0
@@ -615,7 +616,7 @@ def learn(learning, X, Y, starts, out):
         joint.show(states.h, reads.joint)
         for o in range(len(predictions)):
             _predict(o, states, reads, wide, lags, small.w, predictions)
-            exploded, out[k, o] = _settle(stream, o, predictions, W, states.x, reads.f)
+            exploded, out[k, o] = _settle(stream, o, predictions, W, states.x, reads.f, units)
             explosions += exploded
         anew |= _enter_targets(
             units.Y, stream, of.progress, Y, k, T, W, states.x, predictions
@@ -624,7 +625,7 @@ def learn(learning, X, Y, starts, out):
             _doubt(stream)
             out[k].fill(np.nan)
         else:
-            _learn_row(net, stream, W, states, reads, predictions, T, k, scratch, change)
+            _learn_row(net, units, stream, W, states, reads, predictions, T, k, scratch, change)
     return explosions, scaling.track(of.progress, T, out)
 
 
