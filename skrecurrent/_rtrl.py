@@ -46,7 +46,8 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Parameters
     ----------
     n_hidden : int, default=20
-        Number of hidden units. Time per row grows with the cube of it (see Notes).
+        Number of hidden units. Time per row grows with the cube of it, in streams of "auto" and
+        "lm" with its square (see Notes).
 
     solver : {"auto", "lm", "dekf", "sgd", "adam"}, default="auto"
         How ``fit`` finds the weights. ``partial_fit`` follows the last three; with the first two it
@@ -72,7 +73,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         If False, only the weights into the outputs are learned and outputs feed nothing back: an
         echo state network. Its readout is Bayesian ridge regression, solved at once, with
         ``solver="lm"``, recursive least squares with "dekf", and in streams those three filters of
-        Notes that read the frozen copy.
+        Notes that read the network alone.
 
     update_order : {"hidden-first", "synchronous"}, default="hidden-first"
         Whether the outputs see the hidden units' new values, or all units step at once, as in the
@@ -114,9 +115,10 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     standardize : bool, default=True
         Standardise inputs and targets inside. ``fit`` uses the statistics of the training rows. A
-        stream that starts with ``partial_fit`` updates them row by row, until they are frozen after
-        1000 known values of a column. If False, bring inputs and targets to about unit scale
-        yourself.
+        stream that starts with ``partial_fit`` updates them row by row, until 1000 known values of
+        a column have come; with "auto" and "lm" until 100 have that differ from the one before, and
+        anew when the scale of a column has changed by far (see Notes, Streams). If False, bring
+        inputs and targets to about unit scale yourself.
 
     stateful : bool, default=True
         If False, every row is a sequence of its own, started from rest. Rows are then exchangeable
@@ -139,12 +141,13 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     ----------
     weights_ : ndarray of shape (n, n + n_features + 1)
         All weights; columns are units, inputs, bias, and output units come first. Assigning an
-        array to it changes the network. In a stream that has the learner of "auto" and "lm" this
-        is the learning copy, with the output rows that its filters amount to; assigning to it
-        starts both copies and their filters anew.
+        array to it changes the network. In a stream that has the learner of "auto" and "lm" its
+        hidden rows stay as they are, and its output rows are what the filters that read it amount
+        to; the further units, lags and filters of that learner (see Notes, Streams) are memory of
+        the rule. Assigning to it starts all filters and averages anew.
 
     state_ : ndarray of shape (n,)
-        x after the last row that was fitted or learned, zero at rest; that of the learning copy.
+        x after the last row that was fitted or learned, zero at rest.
 
     n_iter_ : int
         Number of epochs of ``fit``, that is iterations or passes.
@@ -193,21 +196,33 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     tenth of a sequence, at most 100 rows, counts little, and not at all when iterations are judged:
     from its rest state a network cannot predict well.
 
-    **Streams.** With "auto" and "lm" a stream is learned by two copies of the network. In one the
-    hidden rows learn, in the other they stay as they were when the stream began. Each output of
-    each copy is read by three Kalman filters, for systems that stay, for systems that move and for
-    few or noisy rows. The rows that they find are averaged with weights that fall with the eighth
-    power of their recent squared errors.
-    The predictions of the copies are averaged in the same way, so that learning costs little where
-    it does not help. In every row the filters learn first. The hidden rows then follow the exact
-    gradient of the error that they leave, by a Kalman filter for each hidden unit, and the filters
-    are told how far the units that they read have moved. Output feedback is not trained. After
-    ``fit`` all filters start from its J'J: what was fitted is kept until the series says otherwise.
-    Only the frozen copy is there with ``train_hidden=False``.
+    **Streams.** With "auto" and "lm" a stream with n_hidden units is made of a network of n_hidden
+    units that stay as they are, up to 100 units in all that also stay and read these, the last 20
+    inputs and products of the last 10, and a small network of n_hidden / 2 units, at most 15, that
+    learns. Four predictions of each output follow: by the network; by its hidden units, the further
+    units, lags and products together; by lags alone; and by the small network, which reads 10 lags.
+    (With m features 20 / m and 10 / m rows are read.)
+    Each of the first three comes from three Kalman filters, for systems that stay, for systems that
+    move and for few or noisy rows, the rows of which are averaged with weights that fall with the
+    eighth power of their recent squared errors. All weights of the small network, its hidden rows
+    and its readout, are learned by one extended Kalman filter on their exact gradient [1]_. The
+    four predictions are averaged like the filters, so that learning costs little where it does not
+    help. A prediction counts as at most ten standard deviations of the targets off their mean; one
+    that is a hundred times as far off has exploded, and what made it begins anew.
 
-    The gradient is computed by Schmidhuber's blocks [3]_ in O(n^3) operations per row,
-    where the plain recursion of [1]_ needs O(n^4); the result is the same to rounding. Memory is
-    O(n^2 q) with q = n + n_features + 1 and does not depend on the number of rows. In megabytes,
+    Units of inputs and targets stay once 100 values that differ from the one before have come.
+    Values enter at most ten deviations off. If a column's recent deviation exceeds that of the
+    units eightfold, its statistics begin anew; what was learned is re-expressed in the new units,
+    and no filter is sure of it any more.
+
+    After ``fit`` the filters that read the network start from its J'J: what was fitted is kept
+    until the series says otherwise. The network and its filters only are there with
+    ``train_hidden=False``.
+
+    "dekf", "sgd" and "adam" compute the gradient by Schmidhuber's blocks [3]_ in O(n^3) operations
+    per row, where the plain recursion of [1]_ needs O(n^4); the result is the same to rounding.
+    Memory is O(n^2 q) with q = n + n_features + 1, for streams of "auto" and "lm" O(q^2), and does
+    not depend on the number of rows. In megabytes,
     with one feature and one output, for streams with three solvers ("lm" streams like "auto") and
     for a fit to 2000 rows with "lm":
 
@@ -216,17 +231,17 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     ========  =====  =====  =====  =====  =====  ======
     sgd        0.03   0.14    1.8     13    100     692
     dekf       0.05   0.24    3.0     22    169    1220
-    auto       0.06   0.26    3.1     22    170    1226
+    auto       0.57    1.4    2.5    2.8    5.3      14
     lm, fit     1.3    6.6    172   2550  39600  624000
     ========  =====  =====  =====  =====  =====  ======
 
     Where that exceeds the machine's memory ``fit`` raises ``ValueError``, and so does the first
     ``partial_fit``. ``train_hidden=False`` needs O(n^2) only, in memory and in time per row.
 
-    The learning rule's memory (the unfinished block, covariances) is part of the fitted estimator:
-    pickling it in mid-stream changes nothing. ``predict`` continues from `state_` on a copy, so
-    cross-validation with ``TimeSeriesSplit``, whose test rows follow its training rows, is right;
-    where rows were left out in between, give `sequence_id` or call ``advance``.
+    The learning rule's memory (the unfinished block, covariances, lags) is part of the fitted
+    estimator: pickling it in mid-stream changes nothing. ``predict`` continues from `state_` on a
+    copy, so cross-validation with ``TimeSeriesSplit``, whose test rows follow its training rows, is
+    right; where rows were left out in between, give `sequence_id` or call ``advance``.
 
     scikit-learn has no tag for rows whose order matters. The estimator therefore sets the tag
     ``non_deterministic`` while ``stateful=True``, which turns off the two common checks that

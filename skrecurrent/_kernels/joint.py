@@ -121,12 +121,12 @@ def carry(A, M, before, h, z):
         for i in range(M.shape[1]):
             M[row, i] = 0.0
         for b in range(0, n - 3, 4):
-            x0, x1, x2, x3 = A[a, b], A[a, b + 1], A[a, b + 2], A[a, b + 3]
+            x0, x1 = slope * A[a, b], slope * A[a, b + 1]
+            x2, x3 = slope * A[a, b + 2], slope * A[a, b + 3]
             b0, b1, b2, b3 = np.uintp(b), np.uintp(b + 1), np.uintp(b + 2), np.uintp(b + 3)
             for i in range(M.shape[1]):
-                M[row, i] += slope * (
-                    x0 * before[b0, i] + x1 * before[b1, i] + x2 * before[b2, i] + x3 * before[b3, i]
-                )
+                M[row, i] += x0 * before[b0, i] + x1 * before[b1, i]
+                M[row, i] += x2 * before[b2, i] + x3 * before[b3, i]
         for b in range(n - n % 4, n):
             x0, b0 = slope * A[a, b], np.uintp(b)
             for i in range(M.shape[1]):

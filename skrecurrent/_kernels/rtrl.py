@@ -6,7 +6,6 @@ import numpy as np
 
 from skrecurrent._kernels import covariance, elementwise, gradient, network, scaling
 from skrecurrent._kernels._compile import kernel, part
-from skrecurrent._kernels.gradient import LEARNER
 from skrecurrent._kernels.guard import Guard, back_to_good, keep_good, net_exploded, proven
 
 SGD, ADAM, DEKF = range(3)
@@ -174,7 +173,7 @@ def learn(learning, X, Y, starts, out):
         if K:
             network.linearise(net, W, Phi, Psi, J, C, j)
         else:
-            gradient.follow(net, trace, LEARNER, Psi, j)
+            gradient.follow(net, trace, Psi, j)
         delta[:] = 0.0
         learned = False
         for o in range(n_outputs if solver == DEKF else 1):  # the filter takes them one by one

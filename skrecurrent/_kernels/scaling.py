@@ -14,8 +14,9 @@ from skrecurrent._kernels._compile import kernel, part
 # Known values so far; how many of them since the column was constant; their mean and sum of squared
 # deviations (Welford); whether all this is frozen. What a standard deviation and the mean become in
 # the units of the network, and how far from there a row may be. Whether the column is left as it
-# is because it has held nothing but 0 and 1. Whether streams follow it as in ``following.py``, which
-# explains the rows after that.
+# is because it has held nothing but 0 and 1. Whether streams follow it as in ``following.py``, to
+# which the rows after that belong: values that differ from the one before, their recent mean and
+# variance, the last value, the range of the first ones, whether units still move, and all values.
 COUNT, VARIED, MEAN, SQUARES, FROZEN, UNIT, CENTRE, LIMIT, BINARY, FOLLOWED = range(10)
 CHANGES, RECENT_MEAN, RECENT_VARIANCE, LAST, LOWEST, HIGHEST, OPEN, SEEN = range(10, 18)
 

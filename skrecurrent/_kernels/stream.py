@@ -16,7 +16,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels import elementwise, filters, following, joint, network, scaling
+from skrecurrent._kernels import (
+    elementwise,
+    filters,
+    following,
+    gradient,
+    joint,
+    network,
+    scaling,
+)
 from skrecurrent._kernels._compile import kernel, part
 
 # Parts, in the order of their errors and shares. A literal number handed to a function would have
@@ -582,13 +590,6 @@ def _learn_row(net, units, stream, W, states, reads, predictions, Y, k, scratch,
         change[:] = 0.0
 
 
-@part
-def _follow(net, trace, Psi):
-    """d x_o(k+1) / d W_o, as outputs feed nothing back that is learned from."""
-    for c in range(net.n_outputs, trace.shape[1]):
-        trace[0, c] += net.dt[0] * (Psi[0, c] - trace[0, c])
-
-
 @kernel
 def learn(learning, X, Y, starts, out):
     """Learn the rows of X, Y as a stream; ``learning`` is a bundle of `StreamLearning`.
@@ -611,16 +612,14 @@ def learn(learning, X, Y, starts, out):
             forget(stream)
         anew = _enter_inputs(units.X, X, k, Z, states.lags)
         _step(net, depths, W, reserve, small.A, states, reads, Z, k)
-        _follow(net, stream.trace, reads.Psi)
+        gradient.follow(net, stream.trace, reads.Psi, np.uintp(0))
         joint.carry(small.A, small.M, before, states.h, reads.joint)
         joint.show(states.h, reads.joint)
         for o in range(len(predictions)):
             _predict(o, states, reads, wide, lags, small.w, predictions)
             exploded, out[k, o] = _settle(stream, o, predictions, W, states.x, reads.f, units)
             explosions += exploded
-        anew |= _enter_targets(
-            units.Y, stream, of.progress, Y, k, T, W, states.x, predictions
-        )
+        anew |= _enter_targets(units.Y, stream, of.progress, Y, k, T, W, states.x, predictions)
         if anew:
             _doubt(stream)
             out[k].fill(np.nan)

@@ -156,9 +156,7 @@ class Stream:
         scale = np.ones(net.n - o + len(reserve) + self.depth["wide"] * m + n_products + 1)
         scale[-1 - n_products : -1] = 0.1
         self.wide = [Readout(np.zeros(len(scale)), OF_FEATURES, scale) for _ in range(o)]
-        self.lags = [
-            Readout(np.zeros(self.depth["lags"] * m + 1), OF_LAGS) for _ in range(o)
-        ]
+        self.lags = [Readout(np.zeros(self.depth["lags"] * m + 1), OF_LAGS) for _ in range(o)]
         self.squared_errors = np.zeros((o, 4))
         self.share = np.tile([1.0, 0.0, 0.0, 0.0], (o, 1))
         self.bands = [Band() for _ in range(o)]
