@@ -325,6 +325,8 @@ def _within(prediction, middle, half):
 def _see_target(target, o, y, units):
     """A known target enters the statistics, cut off like a prediction."""
     middle, half = _band(target, o, units)
+    if target[COUNT, o] == 0.0:
+        middle, half = 0.0, scaling.LARGEST
     target[COUNT, o] += 1.0
     rate = max(1.0 / target[COUNT, o], _TARGET_RATE)
     before = min(max(y, middle - half), middle + half) - middle
@@ -480,7 +482,8 @@ def _enter_targets(units, stream, progress, Y, k, T, W, x, predictions):
 
 @part(fastmath=False)
 def _express_target(target, o, a, b):
-    target[MEAN, o] = a * target[MEAN, o] + b
+    """Where targets are, in units in which y is a y + b; zero is as good as any before the first."""
+    target[MEAN, o] = a * target[MEAN, o] + b if target[COUNT, o] > 0.0 else 0.0
     target[VARIANCE, o] *= a * a
 
 
@@ -499,7 +502,8 @@ def _express(stream, progress, o, a, b, W, x, predictions):
         error[o, i] *= a * a
     if variance.size > 0:
         variance[scaling.VARIANCE, o] *= a * a
-    stream.target[COUNT, o] = 0.0  # where predictions may be is not known in a column that changes
+    for i in range(len(stream.target)):
+        stream.target[i, o] = 0.0  # where targets are going to be now is not known
 
 
 @part(fastmath=False)
