@@ -482,7 +482,7 @@ def _enter_targets(units, stream, progress, Y, k, T, W, x, predictions):
 
 @part(fastmath=False)
 def _express_target(target, o, a, b):
-    """Where targets are, in units in which y is a y + b; zero is as good as any before the first."""
+    """Where targets are, in units in which y is a y + b; before the first one, 0."""
     target[MEAN, o] = a * target[MEAN, o] + b if target[COUNT, o] > 0.0 else 0.0
     target[VARIANCE, o] *= a * a
 
