@@ -67,13 +67,21 @@ def test_a_row_enters_the_statistics_of_X_before_and_of_y_after_its_prediction()
     estimator = RTRLRegressor(3, random_state=0)
     for k, (x, target) in enumerate([(1.0, 10.0), (3.0, np.nan), (5.0, 30.0)]):
         estimator.partial_fit([[x]], [target])
-        assert learner_of(estimator).units[0][scaling.COUNT][0] == k + 1
+        assert n_values(learner_of(estimator).units[0])[0] == k + 1
     x_statistics, y_statistics = learner_of(estimator).units
     assert x_statistics[scaling.MEAN][0] == 3.0
-    assert (y_statistics[scaling.COUNT][0], y_statistics[scaling.MEAN][0]) == (2, 20.0)
+    assert (n_values(y_statistics)[0], y_statistics[scaling.MEAN][0]) == (2, 20.0)
+
+
+def n_values(statistics):
+    """Values of each column so far; those that differ where units are followed."""
+    followed = statistics[scaling.FOLLOWED] != 0
+    return np.where(followed, statistics[scaling.CHANGES], statistics[scaling.COUNT])
 
 
 def test_statistics_of_a_stream_freeze(estimator):
+    if isinstance(estimator, RTRLRegressor) and estimator.solver in ("auto", "lm"):
+        pytest.skip("units of these streams follow: see test_following.py")
     X, y = make_rows(120)
     y[:30] = np.nan
     X[:20, 1] = 0.5

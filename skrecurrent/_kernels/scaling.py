@@ -233,7 +233,7 @@ def standardize(statistics, values, bounded, out):
         if bounded and not statistics[FROZEN, c] and not statistics[FOLLOWED, c]:
             bound = min(bound, statistics[UNIT, c] * np.sqrt(statistics[COUNT, c]))
         for k in range(len(values)):
-            value = cut_off(statistics, c, values[k, c])
+            value = cut_off(statistics, c, values[k, c]) if bounded else values[k, c]
             out[k, c] = in_units(statistics, c, scale, bound, value)
 
 
