@@ -1,6 +1,6 @@
 """Recurrent regressors for scikit-learn that learn online and exactly."""
 
-from skrecurrent import datasets, inspection
+from skrecurrent import datasets, exceptions, inspection
 from skrecurrent._aprl import APRLRegressor
 from skrecurrent._fast_weight import FastWeightRegressor
 from skrecurrent._rtrl import RTRLRegressor
@@ -12,5 +12,6 @@ __all__ = [
     "RTRLRegressor",
     "__version__",
     "datasets",
+    "exceptions",
     "inspection",
 ]

@@ -99,7 +99,7 @@ class APRLRegressor(BaseRecurrentRegressor):
 
     regularization : float, default=None
         epsilon of [2]_: V starts as this times the unit matrix. ``fit`` with the guard changes it
-        from epoch to epoch. None is 1e-3 for a stream and for "literal", which have no guard;
+        from epoch to epoch. By default streams and "literal", which have no guard, take 1e-3;
         otherwise ``fit`` begins with 1e-8 or, if a pass over the first 80 % of the rows then
         predicts the others better, with 1e-1.
 
@@ -125,7 +125,7 @@ class APRLRegressor(BaseRecurrentRegressor):
     washout : int, default=None
         ``fit`` neither learns from nor judges by so many first rows of each sequence, in which the
         state has not yet left rest: on noise-free series their errors are a hundred times those of
-        the others. None is 100, or a tenth of the sequence if that is less.
+        the others. By default these are 100 rows, or a tenth of the sequence if that is less.
 
     max_iter : int, default=12
         Largest number of epochs, the passes of ``fit`` over the training rows.
@@ -165,18 +165,18 @@ class APRLRegressor(BaseRecurrentRegressor):
     Attributes
     ----------
     weights_ : ndarray of shape (n, n + n_features + 1)
-        All weights; columns are units, inputs, bias, and output units come first. Assigning to it
-        changes the network.
+        A read-only copy of all weights; columns are units, inputs, bias, and output units come
+        first. Assigning an array of this shape changes the network.
 
     state_ : ndarray of shape (n,)
-        x after the last row that was fitted or learned, zero at rest.
+        x after the last row that was fitted or learned, zero at rest; a read-only copy.
 
     n_iter_ : int
         Number of epochs of ``fit``.
 
     t_ : int
-        Number of rows with a known target that were learned, each as often as it was; those of the
-        washout count too.
+        Number of rows with a known target that were learned from. ``fit`` counts a row in every
+        epoch, and those of the washout too.
 
     loss_curve_ : list of float
         After each epoch, half the mean squared error of the frozen network over the training rows,

@@ -1,4 +1,4 @@
-"""The face of all estimators: what scikit-learn's users call, over a learner that does the work.
+"""The face of all estimators: what scikit-learn's users call. A learner does the work.
 
 An estimator adds its docstring, its parameter constraints, ``__init__`` and these hooks:
 
@@ -8,16 +8,20 @@ An estimator adds its docstring, its parameter constraints, ``__init__`` and the
 ``_draw_weights(learner, random_state)``
     what a new network starts with.
 ``_nbytes(n_features, n_outputs, n_rows)``
-    bytes that ``fit`` to so many rows takes, or a stream where ``n_rows`` is None.
+    the bytes that a ``fit`` to ``n_rows`` rows takes, or that a stream takes if ``n_rows`` is None.
+``_stop(n_features, n_outputs)``
+    only where parameters may be None: when training ends.
+``_max_tasks(stop, n_features, n_outputs)``
+    only where callbacks do not see one task per epoch: how many there may be, None if unknown.
 ``_train(epochs)``
-    only where ``fit`` is more than passes over the rows; trains ``epochs.learner``.
+    only if ``fit`` is more than passes over the rows; trains ``epochs.learner``.
 ``_conclude(learner, epochs)``
-    only where more than the weights follows from a fit: tells it to the learner that holds the best
-    ones, and returns how many parameters the training rows determined, per output.
+    only if a fit finds more than weights: tells this to the learner, which holds the best weights,
+    and returns how many parameters the training rows determined, per output.
 
-All that fitting leaves is one record, ``_fitted``, which a public method reads once: whoever looks
-while another thread fits sees the old record or the new one. ``fit`` builds a new record aside and
-assigns it at its end, so that a ``fit`` that fails leaves the old one.
+Fitting leaves one record, ``_fitted``. A public method reads it once, so a method that runs while
+another thread fits sees either the old record or the new one. ``fit`` builds the new record aside
+and assigns it at its end, so a ``fit`` that fails leaves the old one.
 """
 
 import copy
@@ -40,7 +44,13 @@ from skrecurrent._compat import (
     fit_context,
 )
 from skrecurrent._epochs import Epochs, Stop, passes, r2_of_known
-from skrecurrent._fitted import Fitted, FittedAttribute, fitted_record, reported
+from skrecurrent._fitted import (
+    Fitted,
+    FittedAttribute,
+    TrainingRows,
+    fitted_record,
+    reported,
+)
 from skrecurrent._input import (
     FLOAT64,
     check_rows,
@@ -52,9 +62,9 @@ from skrecurrent._input import (
     n_plain_features,
     plain_targets,
     refuse_huge,
-    refuse_text,
 )
 from skrecurrent._kernels import scaling
+from skrecurrent._numbers import as_numbers
 from skrecurrent._threads import one_at_a_time
 
 # Constraint of the parameter n_jobs.
@@ -64,10 +74,11 @@ N_JOBS = [
     None,
 ]
 
-# Tables as long as the rows that ``fit`` holds at once: inputs in the network's units.
+# How many tables of the size of X a ``fit`` holds at once: the inputs in network units.
 _TABLES_OF_X = 1
 
-# Targets in these units, predictions, errors and their squares, those of the best epoch.
+# How many of the size of y: targets in network units, predictions, errors, their squares, and what
+# is kept of the best epoch.
 _TABLES_OF_Y = 6
 
 
@@ -119,6 +130,12 @@ class BaseRecurrentRegressor(
     @abstractmethod
     def _nbytes(self, n_features, n_outputs, n_rows): ...
 
+    def _stop(self, n_features, n_outputs):
+        return Stop(self.max_iter, self.tol, self.n_iter_no_change)
+
+    def _max_tasks(self, stop, n_features, n_outputs):
+        return stop.max_iter
+
     def _train(self, epochs):
         passes(epochs)
 
@@ -132,10 +149,13 @@ class BaseRecurrentRegressor(
         """Fit the network to one series, or to several sequences.
 
         Every sequence starts from the rest state (all zeros). Training starts anew unless
-        ``warm_start=True``. The weights kept are those of the best epoch, judged by running the
-        frozen network over the training rows, or over the last rows if ``early_stopping=True``.
-        Afterwards the frozen network is run once from rest over all rows given, and `state_` is
-        where that ended: ``predict`` continues from there.
+        ``warm_start=True``. The weights of the best epoch are kept; epochs are judged by running
+        the frozen network over the training rows, or over the last rows if ``early_stopping=True``.
+        `state_` is where the frozen network ends after all rows, and ``predict`` continues from
+        there.
+
+        The new network replaces the old one at the very end, in one step. Until then the old one
+        answers, also to other threads; if ``fit`` fails, it stays.
 
         Parameters
         ----------
@@ -158,18 +178,20 @@ class BaseRecurrentRegressor(
         Raises
         ------
         ValueError
-            If the input is empty, of the wrong shape, holds text, NaN or infinity in `X` or
-            infinity in `y`, if a column of `y` has no known value, if a sequence id returns after
-            another one, or if the network would not fit in memory.
+            If the input is empty or has the wrong shape; if it holds text, NaN or infinity in `X`,
+            or infinity in `y`; if a column of `y` has no known value; if a sequence id returns
+            after another one; if the network would not fit in memory; or if ``warm_start=True``
+            and the present network has another number of features, outputs or hidden units.
         RuntimeError
-            If another thread is changing the same estimator at this moment.
+            If another call is changing the same estimator at this moment.
 
         Warns
         -----
         ConvergenceWarning
-            If learning exploded; the best weights are kept.
+            If learning exploded. The best weights are kept.
         UserWarning
-            If Ctrl-C ended training; the best weights are kept.
+            If Ctrl-C ended training. The best weights are kept. (Before the first epoch Ctrl-C
+            raises KeyboardInterrupt, and the old network stays.)
 
         Examples
         --------
@@ -189,16 +211,16 @@ class BaseRecurrentRegressor(
 
     @fit_context(prefer_skip_nested_validation=True)
     def _fit(self, X, y, sequence_id):
-        """The record of a fit; nothing of the estimator has changed yet."""
+        """The record of a fit. Nothing of the estimator has changed yet."""
         columns = self._unfitted()
         given = check_training_rows(columns, X, y, sequence_id, self.stateful, reset=True)
         split = held_out_rows(given, self.validation_fraction) if self.early_stopping else None
         check_targets_known(given.Y[:split])
         learner = self._learner_to_train(given)
         learner.absorb(given.X[:split], given.Y[:split])
-        context = callback_context(self, max_subtasks=self.max_iter)
+        stop = self._stop(*learner.size[1:])
+        context = callback_context(self, max_subtasks=self._max_tasks(stop, *learner.size[1:]))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        stop = Stop(self.max_iter, self.tol, self.n_iter_no_change)
         reporter = _Reporter(self, context, X, y)
         epochs = Epochs(learner, given, len(given.X) if split is None else split, stop, reporter)
 
@@ -206,7 +228,8 @@ class BaseRecurrentRegressor(
             learner = self._with_best_weights(learner, epochs)
             if given.ids is not None:
                 learner.name_sequence(given.ids[-1])
-            return self._record(learner, columns, given, epochs.summary())
+            training = TrainingRows(given.X, learner.snapshot())
+            return self._record(learner, columns, given, epochs.summary(), training)
 
         reporter.snapshot = lambda: {"_fitted": record(learner.copy())}
         fitted = self._trained(epochs, lambda: record(learner))
@@ -218,16 +241,17 @@ class BaseRecurrentRegressor(
         )
         return fitted
 
-    def _record(self, learner, columns, given, report=None):
+    def _record(self, learner, columns, given, report=None, training=None):
         n_plain = n_plain_features(columns)
-        return Fitted(learner, columns, n_plain, given.target_ndim, self.stateful, report)
+        stateful = self.stateful
+        return Fitted(learner, columns, n_plain, given.target_ndim, stateful, report, training)
 
     def _unfitted(self):
         """An estimator of the same parameters, for scikit-learn's checks to write to."""
         return type(self)(**self.get_params(deep=False))
 
     def _learner_to_train(self, given):
-        """A new learner, or one with the weights and units of the present one."""
+        """A new learner; with ``warm_start`` it has the weights and units of the present one."""
         before = vars(self).get("_fitted") if self.warm_start else None
         n_features, n_outputs = given.X.shape[1], given.Y.shape[1]
         if before is not None:
@@ -256,7 +280,7 @@ class BaseRecurrentRegressor(
             )
 
     def _trained(self, epochs, record):
-        """Run the epochs; the record of the best of them, whatever ends the training."""
+        """Run the epochs and return the record of the best one, whatever ends the training."""
         epochs.judge()  # so that training never ends worse than it began
         try:
             self._train(epochs)
@@ -277,7 +301,9 @@ class BaseRecurrentRegressor(
         return fitted
 
     def _with_best_weights(self, learner, epochs):
-        """The learner as the best epoch left it, and what follows from that."""
+        """The learner with the weights of the best epoch, and all that follows from them."""
+        if epochs.choose is not None:
+            epochs.judge()
         learner.restore(epochs.best.snapshot)
         learner.progress.rows[scaling.KNOWN] = epochs.n_known
         variance = epochs.error_variance(self._conclude(learner, epochs))
@@ -290,8 +316,11 @@ class BaseRecurrentRegressor(
         """Learn rows of a stream, once each and in order, continuing where the last call ended.
 
         Splitting the rows into calls in another way changes nothing, to the last bit. No ``fit``
-        is needed before. Without `sequence_id` the running sequence continues; parameters that are
+        is needed before. Without `sequence_id` the running sequence continues. Parameters that are
         changed between calls are not read again.
+
+        Other threads may predict, save and copy meanwhile: they see the network between two rows.
+        Ctrl-C ends the call between two rows; `t_` says how many with a target were learned.
 
         Parameters
         ----------
@@ -313,15 +342,15 @@ class BaseRecurrentRegressor(
         Raises
         ------
         ValueError
-            As ``fit``; an invalid chunk changes nothing.
+            If the input is invalid, as for ``fit``. Nothing is learned then.
         RuntimeError
-            If another thread is changing the same estimator at this moment.
+            If another call is changing the same estimator at this moment.
 
         Warns
         -----
         ConvergenceWarning
-            If learning exploded. It is set back to the last good weights, at rest, with the
-            learning rule as it was at the start.
+            If learning exploded. The network goes on from the last good weights, at rest, and the
+            learning rule starts anew.
 
         Examples
         --------
@@ -399,13 +428,14 @@ class BaseRecurrentRegressor(
             Predictions, float32 if `X` is.
 
         y_std : ndarray of the same shape and dtype
-            Only with ``return_std=True``: the standard deviation of errors in predicting one row,
-            as seen lately. After ``fit`` it is that over the held-out rows, or over the training
-            rows and corrected for what was fitted to them; ``partial_fit`` follows the errors of
-            its rows, each predicted before it is learned, and is larger while it knows few of them
-            (a stream weighs them so that it knows 39 at most). The same for all rows of a call: it
-            does not grow with the distance from the last learned one. Before any target is known it
-            is 1, and while few are known that of the targets still counts.
+            Only with ``return_std=True``: the standard deviation of recent errors in predicting one
+            row. After ``fit`` these are the errors of the held-out rows, or of the training rows,
+            corrected for what was fitted to them. ``partial_fit`` follows the errors of its rows,
+            each predicted before it is learned. The deviation is larger while few errors are known;
+            a stream weighs them so that it knows 39 at most. All rows of a call have the same
+            deviation, which does not grow with the distance from the last learned row. It is 1
+            before any target is known, and while few are known the deviation of the targets counts
+            too.
 
         Raises
         ------
@@ -439,6 +469,8 @@ class BaseRecurrentRegressor(
             rows, starts = X, continuing(len(X), fitted.stateful)
         else:
             rows, starts, dtype = check_rows(fitted.columns, X, sequence_id, fitted.stateful)
+        if len(rows) > 1 and sequence_id is None and fitted.training is not None:
+            fitted.training.warn_if_given(rows, fitted.learner, stacklevel=4)
         predictions, deviations = fitted.learner.predict(rows, starts, return_std)
         predictions = fitted.in_shape(predictions)
         if dtype != FLOAT64:
@@ -496,7 +528,7 @@ class BaseRecurrentRegressor(
     def advance(self, X, *, sequence_id=None):
         """Move the state through rows whose targets are not known.
 
-        The same as ``partial_fit`` with a `y` of NaN: later learning knows, exactly, how the state
+        This is ``partial_fit`` with a `y` of NaN: later learning knows exactly how the state
         depends on the weights through these rows too.
 
         Parameters
@@ -613,13 +645,13 @@ class BaseRecurrentRegressor(
 
     @property
     def state_(self):
-        """State of shape (n,) after the last row that was fitted or learned, zero at rest."""
+        """State of shape (n,) after the last row fitted or learned, zero at rest; read-only."""
         learner = fitted_record(self).learner
         return learner.look("state")[: len(learner.weights)]
 
     @property
     def weights_(self):
-        """Weights of shape (n, n + n_features + 1); columns are units, inputs, bias."""
+        """Weights of shape (n, n + n_features + 1), a read-only copy; assign to change them."""
         return fitted_record(self).learner.look("weights")
 
     @weights_.setter
@@ -629,10 +661,10 @@ class BaseRecurrentRegressor(
     def _assign(self, name, value, infinite=None):
         """Replace what was learned by an array of the same shape.
 
-        The number at the index ``infinite``, if one is given, may be infinity.
+        The number at the index ``infinite``, if there is one, may be infinite.
         """
         learner, public = fitted_record(self).learner, f"{name}_"
-        refuse_text(value, public)
+        value = as_numbers(value, public)
         shape = getattr(learner, name).shape
         value = check_array(
             value,
@@ -652,6 +684,11 @@ class BaseRecurrentRegressor(
 
     # ------------------------------------------------------------------ scikit-learn
 
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if self.__sklearn_is_fitted__():
+            self._fitted.check()
+
     def __sklearn_is_fitted__(self):
         return "_fitted" in vars(self)
 
@@ -666,28 +703,48 @@ class BaseRecurrentRegressor(
 
 
 def _nbytes_of_rows(given):
-    """Of the tables that ``fit`` makes of the rows."""
+    """The bytes of the tables that ``fit`` makes of the rows."""
     return _TABLES_OF_X * given.X.nbytes + _TABLES_OF_Y * given.Y.nbytes
 
 
 class _Reporter:
-    """Tells callbacks what the epochs do, and the user if asked to."""
+    """Tells callbacks what the epochs do, and the user if asked to.
+
+    Epochs may belong to one of several starts that take turns, each a task of its own.
+    """
 
     def __init__(self, estimator, context, X, y):
         self.estimator, self.context, self.X, self.y = estimator, context, X, y
         self.snapshot = None  # makes the attributes of an estimator that stops now
+        self._starts, self._epochs = {}, {}
 
-    def begin(self):
-        self.task = self.context.subcontext(task_name="epoch")
-        self.task.call_on_fit_task_begin(estimator=self.estimator)
+    def begin(self, start=None, task_name="epoch"):
+        parent = self.context if start is None else self._task_of(start)
+        self._epochs[start] = self._begun(parent, task_name=task_name)
 
-    def end(self, epochs):
+    def end(self, message, start=None):
         if self.estimator.verbose:
-            message = f"Epoch {epochs.n_iter}, loss = {epochs.loss:.8f}"
-            if epochs.holds_out:
-                message += f", validation score = {epochs.validation_score:.6f}"
             print(message)
-        return self.task.call_on_fit_task_end(
+        return self._ended(self._epochs.pop(start))
+
+    def close(self):
+        """No start goes on."""
+        while self._epochs:
+            self._ended(self._epochs.popitem()[1])
+        while self._starts:
+            self._ended(self._starts.popitem()[1])
+
+    def _task_of(self, start):
+        if start not in self._starts:
+            task = self._begun(self.context, task_name="start", max_subtasks=None)
+            self._starts[start] = task
+        return self._starts[start]
+
+    def _begun(self, parent, **task):
+        return parent.subcontext(**task).call_on_fit_task_begin(estimator=self.estimator)
+
+    def _ended(self, task):
+        return task.call_on_fit_task_end(
             estimator=self.estimator,
             X=self.X,
             y=self.y,
@@ -701,8 +758,8 @@ class LossGradientMixin:
     def loss_gradient(self, X, y, *, sequence_id=None):
         """Loss and its exact gradient at the present weights, for optimizers of your own.
 
-        Weights stay fixed, so back-propagation through time gives what the forward recursion gives
-        and is cheaper. Changes nothing.
+        The weights stay as they are, so back-propagation through time gives the same gradient as
+        the forward recursion and is cheaper. Nothing is changed.
 
         Parameters
         ----------

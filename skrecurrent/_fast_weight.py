@@ -140,8 +140,8 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         A stream changes the weights after so many rows with a target.
 
     washout : int, default=None
-        ``fit`` learns nothing from so many first rows of each training sequence. None is 100, or a
-        tenth of the sequence if that is less.
+        ``fit`` learns nothing from so many first rows of each training sequence. By default
+        these are 100 rows, or a tenth of the sequence if that is less.
 
     n_jobs : int, default=None
         Number of joblib's jobs that compute the gradients of different sequences in ``fit``. None
@@ -187,24 +187,27 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Attributes
     ----------
     weights_ : ndarray of shape (n, n + n_features + 1)
-        The slow weights w(1) that every sequence starts with; columns are units, inputs, bias, and
-        output units come first. Assigning to it changes the network.
+        A read-only copy of the slow weights w(1) that every sequence starts with; columns are
+        units, inputs, bias, and output units come first. Assigning an array of this shape changes
+        the network.
 
     gains_ : ndarray of shape (n + q + 1,)
         r (n), c (q) and the logit of the decay d: -log(1 / d - 1). Ones and infinity in the paper's
-        form.
+        form. A read-only copy; assigning an array of this shape changes the network.
 
     fast_weights_ : ndarray of shape (n, n + n_features + 1)
-        The weights w(k) after the last row that was fitted or learned, `weights_` at rest.
+        The weights w(k) after the last row that was fitted or learned, `weights_` at rest; a
+        read-only copy.
 
     state_ : ndarray of shape (n,)
-        net after the last row that was fitted or learned, zero at rest.
+        net after the last row that was fitted or learned, zero at rest; a read-only copy.
 
     n_iter_ : int
         Number of epochs of ``fit``.
 
     t_ : int
-        Number of rows with a known target that were learned from, each as often as it was.
+        Number of rows with a known target that were learned from. ``fit`` counts a row in every
+        epoch.
 
     loss_curve_ : list of float
         After each epoch, half the mean squared error of the frozen network over the training rows,
@@ -305,8 +308,6 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         "n_jobs": N_JOBS,
     }
 
-    _learned = ("_weights", "gains_")
-
     def __init__(
         self,
         n_hidden=8,
@@ -364,7 +365,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     @property
     def gains_(self):
-        """r (n), c (q) and the logit of the decay."""
+        """r (n), c (q) and the logit of the decay; a read-only copy, assign to change them."""
         return fitted_record(self).learner.look("gains")
 
     @gains_.setter
@@ -373,7 +374,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     @property
     def fast_weights_(self):
-        """The weights as they now are, of the shape of ``weights_``."""
+        """The weights as they now are, of the shape of ``weights_``; a read-only copy."""
         return fitted_record(self).learner.fast_weights()
 
     # ------------------------------------------------------------------ hooks

@@ -1,27 +1,36 @@
 """Real-time recurrent learning, exact and online."""
 
-from numbers import Real
+import warnings
+from numbers import Integral, Real
 
-from skrecurrent import _levenberg_marquardt, _reservoir
+import numpy as np
+from sklearn.utils import check_random_state
+
+from skrecurrent import _reservoir
 from skrecurrent._base import N_JOBS, BaseRecurrentRegressor, LossGradientMixin
 from skrecurrent._compat import Interval, StrOptions
-from skrecurrent._epochs import passes
+from skrecurrent._epochs import Stop, passes
+from skrecurrent._fitted import chosen
 from skrecurrent._learners.rtrl import SOLVERS, RowLearner
 from skrecurrent._learners.stream import StreamLearner
+from skrecurrent._least_squares.fit import GIVEN, Choice, conclude, fit, nbytes
+from skrecurrent._least_squares.race import Start
+from skrecurrent._least_squares.starts import KINDS, network, reservoir
 
 # Solvers whose streams have a learner of their own.
 _STREAM_SOLVERS = ("auto", "lm")
 
-# "auto" leaves Levenberg-Marquardt where one iteration takes more operations than this, about a
-# second.
-_MOST_OPERATIONS = 10**10
+# "auto" leaves least squares where more weights than these are to be trained into hidden units, or,
+# of an echo state network, are read by an output: from there on a step on the 8000 rows of the
+# first stage takes more than ten seconds.
+_MOST_WEIGHTS = 5000
 
-# Its passes of the Kalman filter are then at most so many.
-_FILTER_PASSES = 20
+# Largest numbers of epochs, and of epochs without improvement, where they are None.
+_STOPS = {"lm": (50, 20), "dekf": (20, 10), "sgd": (150, 10), "adam": (150, 10)}
 
 # Initial weights from inputs and bias to hidden units are uniform in plus or minus these. With .5
 # and .1 streams were 19 % worse, with input scales that differ from unit to unit 6 % (geometric
-# means of 9 tuning tasks). Levenberg-Marquardt multiplies the input weights, see there.
+# means of 9 tuning tasks). Least squares has starts of its own.
 _INPUT_SCALE = 0.25
 _BIAS_SCALE = 0.2
 
@@ -33,8 +42,8 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     ``partial_fit``, its weights are changed after every row by a step along the exact gradient of
     that row's error, which knows how all earlier rows led there: nothing is truncated, and no past
     rows are stored (real-time recurrent learning, [1]_, [2]_). ``fit`` has all rows at once and by
-    default solves the nonlinear least squares problem with their exact Jacobian, which where there
-    is little noise is more accurate by an order of magnitude.
+    default solves the nonlinear least squares problem with their exact Jacobian, from several
+    starts, which where there is little noise is more accurate by orders of magnitude.
 
     The network has n = n_outputs + n_hidden units. With phi(k) = [tanh x(k); u(k); 1] it follows
     the Euler step of dx/dt = -x + W phi::
@@ -53,21 +62,31 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         How ``fit`` finds the weights. ``partial_fit`` follows the last three; with the first two it
         is a learner of its own (see Notes, Streams):
 
-        - "auto": "lm" if an iteration of it takes at most 10^10 operations, which are
-          (n_rows n_outputs + n_weights) n_weights^2, and else "dekf" with at most 20 passes.
-        - "lm": Levenberg-Marquardt on the exact Jacobian of all errors (see Notes). Output feedback
-          is not trained, and zero in a new network.
+        - "auto": "lm" unless hidden units have more than 5000 weights, which are
+          n_hidden (n_hidden + n_features + 1), or n_hidden + n_features + 1 with
+          ``train_hidden=False``; else "dekf", of which a ``UserWarning`` tells. The number of rows
+          has no say.
+        - "lm": Levenberg-Marquardt on the exact Jacobian of all errors, from several starts (see
+          Notes). Output feedback is not trained, and zero in a new network.
         - "dekf": passes of the node-decoupled extended Kalman filter [4]_, the recursive least
           squares of nonlinear networks. Needs no learning rate, and far fewer passes than the
-          others: 20 are enough.
-        - "sgd": passes of ``W -= learning_rate_init * gradient``, with `momentum`.
+          others.
+        - "sgd": passes of ``W -= learning_rate_init * gradient``.
         - "adam": passes of Adam, with the usual constants.
 
     learning_rate_init : float, default=0.001
         Step size of "sgd" and "adam".
 
-    momentum : float, default=0.0
-        Momentum of "sgd", in [0, 1).
+    init : {"auto", "random", "mixed", "delay-line", "cycle"}, default="auto"
+        What "lm" starts from. Other solvers, and streams that begin without ``fit``, start from a
+        random network.
+
+        - "auto": all of the following; the last rows say which one is trained to the end.
+        - "random": random weights of the given `spectral_radius`.
+        - "mixed": the same with half that radius, and six units in ten slow: their Euler steps are
+          spaced evenly from 1 to 0.01 on a logarithmic scale. Needs ``dt=None``.
+        - "delay-line": every unit passes on what the one before it was; one line per input.
+        - "cycle": the same in a ring, all units of which read the inputs.
 
     train_hidden : bool, default=True
         If False, only the weights into the outputs are learned and outputs feed nothing back: an
@@ -80,38 +99,38 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         papers. A synchronous network needs one more row to combine inputs nonlinearly: it cannot
         learn the product of two inputs of the same row.
 
-    dt : float, default=1.0
-        Euler step, in (0, 1]; 1 is discrete time. Smaller values make the units leaky integrators,
-        slower by 1 / dt rows.
+    dt : float, default=None
+        Euler step of the hidden units, in (0, 1]; 1 is discrete time. Smaller values make the units
+        leaky integrators, slower by 1 / dt rows. None leaves it to `init` with "lm", and is 1
+        otherwise.
 
     output_dt : float, default=None
-        Euler step of the output units, if not `dt`.
+        Euler step of the output units. None is `dt`, or 1 if that is None too.
 
     spectral_radius : float, default=0.9
         Largest absolute eigenvalue of the initial weights among the hidden units.
 
-    max_iter : int, default=150
-        Largest number of epochs of ``fit``: iterations of "lm", passes over the rows of "dekf",
-        "sgd" and "adam". "auto" makes at most 20 passes of "dekf". On noise-free series "lm" still
-        gains from 400.
+    max_iter : int, default=None
+        Largest number of epochs of ``fit``: steps of "lm" from each start and in each of its
+        stages, passes over the rows of the others. None is 50 for "lm", 20 for "dekf", 150 for
+        "sgd" and "adam". On noise-free series "lm" still gains from 200.
 
     tol : float, default=1e-4
         Relative decrease of the loss that counts as an improvement.
 
-    n_iter_no_change : int, default=10
-        ``fit`` stops after so many epochs in a row without improvement.
+    n_iter_no_change : int, default=None
+        ``fit`` stops, with "lm" from this start, after so many epochs in a row without improvement.
+        None is 20 for "lm" and 10 for the others.
 
     early_stopping : bool, default=False
         Judge epochs by the last rows, which are then not trained on, rather than by the training
         rows. With several sequences the last of them are held out whole.
 
-        Without it "lm" does something like it by itself: it judges its iterations by the last 15 %
-        of the rows. When these tell it to stop, it goes on with all rows for three iterations if it
-        has converged, and otherwise starts again with all rows, for as many iterations as were
-        best.
+        Without it "lm" does something like it by itself: it judges by the last 15 % of the rows,
+        and ends by learning these too.
 
     validation_fraction : float, default=0.1
-        Part of the rows held out by early stopping.
+        Part of the rows held out by early stopping, which are those that judge "lm" then.
 
     standardize : bool, default=True
         Standardise inputs and targets inside. ``fit`` uses the statistics of the training rows. A
@@ -125,14 +144,14 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         as in other regressors, and `sequence_id`, ``advance`` and ``forecast`` raise.
 
     warm_start : bool, default=False
-        If True, ``fit`` continues from the present weights and statistics.
+        If True, ``fit`` continues from the present weights and statistics, for "lm" the only start.
 
     verbose : bool, default=False
         Print the loss of each epoch.
 
     n_jobs : int, default=None
-        Number of threads in which "lm" works on groups of sequences; a single series is one group.
-        The result does not depend on it, to the last bit.
+        Number of threads in which "lm" works on its starts. The result does not depend on it, to
+        the last bit.
 
     random_state : int, RandomState instance or None, default=None
         Determines the initial weights.
@@ -140,24 +159,38 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Attributes
     ----------
     weights_ : ndarray of shape (n, n + n_features + 1)
-        All weights; columns are units, inputs, bias, and output units come first. Assigning an
-        array to it changes the network. In a stream that has the learner of "auto" and "lm" its
-        hidden rows stay as they are, and its output rows are what the filters that read it amount
-        to; the further units, lags and filters of that learner (see Notes, Streams) are memory of
-        the rule. Assigning to it starts all filters and averages anew.
+        A read-only copy of all weights; columns are units, inputs, bias, and output units come
+        first. Assigning an array of this shape changes the network. In a stream that has the
+        learner of "auto" and "lm" its hidden rows stay as they are, and its output rows are what
+        the filters that read it amount to; the further units, lags and filters of that learner (see
+        Notes, Streams) are memory of the rule. Assigning starts all filters and averages anew.
 
     state_ : ndarray of shape (n,)
-        x after the last row that was fitted or learned, zero at rest.
+        A read-only copy of x after the last row that was fitted or learned, zero at rest.
 
     n_iter_ : int
-        Number of epochs of ``fit``, that is iterations or passes.
+        Number of epochs of ``fit``: passes, or steps of "lm" from the start that was chosen, later
+        stages left out.
+
+    solver_ : {"lm", "dekf", "sgd", "adam"}
+        How ``fit`` found the weights.
+
+    init_ : {"random", "mixed", "delay-line", "cycle", "given"}
+        The start that was chosen; "given" with ``warm_start=True``.
+
+    init_errors_ : dict
+        What chose it, by start: the error of the best network by which it was judged, a mean square
+        in the units in which the network works. With ``train_hidden=False`` minus twice the
+        logarithm of the evidence. Empty for other solvers than "lm".
 
     t_ : int
-        Number of rows with a known target that were learned from, each as often as it was.
+        Number of rows with a known target that were learned from. ``fit`` counts a row in every
+        epoch.
 
     loss_curve_ : list of float
         After each epoch, half the mean squared error of the frozen network over the training rows,
-        in the units in which the network works (standardised, or yours).
+        in the units in which the network works (standardised, or yours). With "lm" over those rows
+        that it was learning and that count in full (see Notes).
 
     loss_ : float
         The last of them.
@@ -186,15 +219,32 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     Notes
     -----
-    **Levenberg-Marquardt.** The exact Jacobian J of all errors by all weights is computed by blocks
-    of rows, as products of matrices, and summed into J'J, so that memory does not depend on the
-    number of rows: about 24 n_weights^2 bytes. Training starts from an echo state network with the
-    most probable ridge readout [5]_. Weights into hidden units are tied to their first values, and
-    those into outputs to zero, by a decay that the noise of that readout sets, and that is halved
-    after every iteration [6]_; how far it should fall is read off the last rows. So short and noisy
-    series are left with a network near its start, while others end with no decay at all. The first
-    tenth of a sequence, at most 100 rows, counts little, and not at all when iterations are judged:
-    from its rest state a network cannot predict well.
+    **Levenberg-Marquardt.** Predictions are linear in the weights into outputs. These are solved
+    for at every point, by ridge regression, and the steps of [6]_ change the weights into hidden
+    units only, bent by half their geodesic acceleration [7]_. The exact Jacobian J is computed by
+    blocks of rows, as products of matrices, and summed into J'J, or JJ' where there are fewer
+    errors than weights: 16 n_weights^2 bytes at most, whatever the number of rows. Training starts
+    from an echo state network with the most probable ridge readout [5]_. Weights into hidden units
+    are tied to their first values, and those into outputs to zero, by a decay that the noise of
+    that readout sets, and that is halved after every step.
+
+    Which start is best, and when to stop, is read off the last 15 % of the rows, at most 2000: by
+    the errors there, by a tenth of those that the network makes after a restart from rest in
+    mid-record, and by whether its predictions stay in the range of the targets after such restarts.
+    With up to 1000 rows all starts run to their end; with more, two of them go on after 8 steps and
+    one after 24. They learn the last 8000 rows at most before those that judge; the best network
+    then goes on with four times as many, and so on until it has seen all. In the end the weights
+    into outputs are solved for on all rows. Up to 8000 of them are also learned anew, from the same
+    start for as many steps as were best. The first tenth of a single sequence, at most 100 rows,
+    counts a tenth: from its rest state a network cannot predict well.
+
+    A ``ConvergenceWarning`` says if no step made a network better than it was before training, and
+    if predictions of the rows that judge leave the range of the targets by more than that range.
+    Outputs that feed something back, which only assigned weights do, are not linear: then all
+    weights are stepped together, and without acceleration.
+
+    Callbacks see a task "start" for each start, and in it a task "epoch" for each step; those of
+    later stages are named "epoch, more rows" and "epoch, all rows".
 
     **Streams.** With "auto" and "lm" a stream with n_hidden units is made of a network of n_hidden
     units that stay as they are, up to 100 units in all that also stay and read these, the last 20
@@ -232,7 +282,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     sgd        0.03   0.14    1.8     13    100     692
     dekf       0.05   0.24    3.0     22    169    1220
     auto       0.57    1.4    2.5    2.8    5.3      14
-    lm, fit     1.3    6.6    172   2550  39600  624000
+    lm, fit     7.9     17    132    301   1050    4861
     ========  =====  =====  =====  =====  =====  ======
 
     Where that exceeds the machine's memory ``fit`` raises ``ValueError``, and so does the first
@@ -265,6 +315,8 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     .. [5] D. J. C. MacKay, "Bayesian interpolation", Neural Computation 4(3), 415-447, 1992.
     .. [6] K. Madsen, H. B. Nielsen and O. Tingleff, "Methods for non-linear least squares
        problems", Technical University of Denmark, 2004; for damping.
+    .. [7] M. K. Transtrum and J. P. Sethna, "Improvements to the Levenberg-Marquardt algorithm for
+       nonlinear least-squares minimization", arXiv:1201.5885, 2012.
 
     Examples
     --------
@@ -285,16 +337,22 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     100
     """
 
+    solver_ = chosen("solver_")
+    init_ = chosen("init_")
+    init_errors_ = chosen("init_errors_")
+
     _parameter_constraints = {
         **BaseRecurrentRegressor._parameter_constraints,
         "solver": [StrOptions({*_STREAM_SOLVERS, *SOLVERS})],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
-        "momentum": [Interval(Real, 0, 1, closed="left")],
+        "init": [StrOptions({"auto", *KINDS})],
         "train_hidden": ["boolean"],
         "update_order": [StrOptions({"synchronous", "hidden-first"})],
-        "dt": [Interval(Real, 0, 1, closed="right")],
+        "dt": [Interval(Real, 0, 1, closed="right"), None],
         "output_dt": [Interval(Real, 0, 1, closed="right"), None],
         "spectral_radius": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
         "n_jobs": N_JOBS,
     }
 
@@ -304,15 +362,15 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         *,
         solver="auto",
         learning_rate_init=0.001,
-        momentum=0.0,
+        init="auto",
         train_hidden=True,
         update_order="hidden-first",
-        dt=1.0,
+        dt=None,
         output_dt=None,
         spectral_radius=0.9,
-        max_iter=150,
+        max_iter=None,
         tol=1e-4,
-        n_iter_no_change=10,
+        n_iter_no_change=None,
         early_stopping=False,
         validation_fraction=0.1,
         standardize=True,
@@ -325,7 +383,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         self.n_hidden = n_hidden
         self.solver = solver
         self.learning_rate_init = learning_rate_init
-        self.momentum = momentum
+        self.init = init
         self.train_hidden = train_hidden
         self.update_order = update_order
         self.dt = dt
@@ -346,23 +404,20 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     # ------------------------------------------------------------------ hooks
 
     def _new_learner(self, n_features, n_outputs, standardize):
+        dt = 1.0 if self.dt is None else self.dt
         network = {
             "n_hidden": self.n_hidden,
             "n_features": n_features,
             "n_outputs": n_outputs,
             "standardize": standardize,
-            "dt": _reservoir.euler_steps(self.n_hidden, n_outputs, self.dt, self.output_dt),
+            "dt": _reservoir.euler_steps(self.n_hidden, n_outputs, dt, self.output_dt),
+            "free_dt": self.dt is None,
             "hidden_first": self.update_order == "hidden-first",
             "train_hidden": self.train_hidden,
         }
         if self.solver in _STREAM_SOLVERS:
             return StreamLearner(**network)
-        return RowLearner(
-            solver=self.solver,
-            learning_rate=self.learning_rate_init,
-            momentum=self.momentum,
-            **network,
-        )
+        return RowLearner(solver=self.solver, learning_rate=self.learning_rate_init, **network)
 
     def _draw_weights(self, learner, random_state):
         """A reservoir whose output rows and output feedback are zero."""
@@ -378,28 +433,75 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         learner.assign(weights=weights)
         learner.draw_seed(random_state)
 
+    def _solver_of_fit(self, n_features):
+        """What "auto" is: the same for all numbers of rows."""
+        if self.solver != "auto":
+            return self.solver
+        n_read = self.n_hidden + n_features + 1
+        n_weights = n_read * self.n_hidden if self.train_hidden else n_read
+        return "lm" if n_weights <= _MOST_WEIGHTS else "dekf"
+
+    def _stop(self, n_features, n_outputs):
+        max_iter, patience = _STOPS[self._solver_of_fit(n_features)]
+        return Stop(
+            max_iter if self.max_iter is None else self.max_iter,
+            self.tol,
+            patience if self.n_iter_no_change is None else self.n_iter_no_change,
+        )
+
+    def _max_tasks(self, stop, n_features, n_outputs):
+        return None if self._solver_of_fit(n_features) == "lm" else stop.max_iter
+
     def _train(self, epochs):
-        learner = epochs.learner
-        if self._by_least_squares(*epochs.size):
-            _levenberg_marquardt.fit(learner, epochs, self.n_jobs)
+        solver = self._solver_of_fit(epochs.size[0])
+        if solver == "lm":
+            fit(epochs.learner, epochs, self._starts(epochs.learner), self.n_jobs)
             return
         if self.solver == "auto":
-            epochs.stop = epochs.stop._replace(max_iter=min(self.max_iter, _FILTER_PASSES))
-            epochs.learner = RowLearner(solver="dekf", **learner.settings)
-            epochs.learner.inherit(learner)
+            self._hand_over(epochs)
+        epochs.choice = Choice(solver, GIVEN if self._goes_on() else "random", {})
         passes(epochs)
 
-    def _by_least_squares(self, n_features, n_outputs, n_rows):
-        """Whether ``fit`` goes by Levenberg-Marquardt, or by the readout's own least squares."""
-        if self.solver != "auto":
-            return self.solver == "lm"
-        n_read = self.n_hidden + n_features + 1
-        n_weights = (n_outputs + self.n_hidden if self.train_hidden else 1) * n_read
-        return (n_rows * n_outputs + n_weights) * n_weights**2 <= _MOST_OPERATIONS
+    def _hand_over(self, epochs):
+        """To the Kalman filter."""
+        warnings.warn(
+            f"n_hidden={self.n_hidden} makes more than {_MOST_WEIGHTS} weights into hidden units: "
+            "solver='auto' is 'dekf' for this fit, which is far less accurate than 'lm'.",
+            UserWarning,
+            stacklevel=8,
+        )
+        learner = epochs.learner
+        epochs.learner = RowLearner(solver="dekf", **learner.settings)
+        epochs.learner.inherit(learner)
+
+    def _goes_on(self):
+        """Whether ``fit`` continues from present weights."""
+        return self.warm_start and self.__sklearn_is_fitted__()
+
+    def _starts(self, learner):
+        """The networks that least squares may start from."""
+        net = learner.net._replace(dt=learner.net.dt.copy())
+        if self._goes_on():
+            return [Start(GIVEN, net, learner.weights.copy())]
+        if self.init == "mixed" and self.dt is not None:
+            raise ValueError(
+                f"init='mixed' chooses Euler steps itself, but dt={self.dt}; set dt=None."
+            )
+        names = KINDS if self.init == "auto" else (self.init,)
+        if self.dt is not None:
+            names = [name for name in names if name != "mixed"]
+        random_state = check_random_state(self.random_state)
+        size = self.n_hidden, learner.size.n_features
+        starts = []
+        for name in names:
+            rows, dt = reservoir(name, *size, self.spectral_radius, random_state)
+            dt = dt if self.dt is None else np.full(self.n_hidden, self.dt)
+            starts.append(Start(name, *network(rows, dt, net)))
+        return starts
 
     def _conclude(self, learner, epochs):
-        if self._by_least_squares(*epochs.size):
-            return _levenberg_marquardt.conclude(learner, epochs, self.n_jobs)
+        if self._solver_of_fit(epochs.size[0]) == "lm":
+            return conclude(learner, epochs)
         return 0
 
     def _nbytes(self, n_features, n_outputs, n_rows):
@@ -408,9 +510,6 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             return RowLearner.nbytes(*size, self.solver, self.train_hidden)
         if n_rows is None:
             return StreamLearner.nbytes(*size, self.train_hidden)
-        if self._by_least_squares(*size[1:], n_rows):
-            n = n_outputs + self.n_hidden
-            return _levenberg_marquardt.nbytes(
-                n, n + n_features + 1, n_outputs, n_rows, self.train_hidden
-            )
+        if self._solver_of_fit(n_features) == "lm":
+            return nbytes(*size, n_rows, self.train_hidden)
         return RowLearner.nbytes(*size, "dekf", self.train_hidden)

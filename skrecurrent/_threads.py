@@ -21,9 +21,9 @@ def one_at_a_time(method):
 
     @functools.wraps(method)
     def alone(self, *args, **kwargs):
-        me = object()
+        key, me = id(self), object()
         try:
-            if _LEARNING.setdefault(id(self), me) is not me:
+            if _LEARNING.setdefault(key, me) is not me:
                 raise RuntimeError(
                     f"{method.__name__} was called while another call, in another thread perhaps, "
                     f"is changing the same {type(self).__name__}. Use one estimator per thread, "
@@ -31,8 +31,9 @@ def one_at_a_time(method):
                 )
             return method(self, *args, **kwargs)
         finally:
-            if _LEARNING.get(id(self)) is me:
-                del _LEARNING[id(self)]
+            # Without a call: Python notices Ctrl-C at calls, and must not before this is done.
+            if key in _LEARNING and _LEARNING[key] is me:
+                del _LEARNING[key]
 
     return alone
 
@@ -65,23 +66,46 @@ class _OneBlasThread:
         self._users = {}  # how often each thread is inside
 
     def __enter__(self):
-        with self.lock:
-            if self._libraries is None:
-                blas = ThreadpoolController().select(user_api="blas")
-                self._libraries = blas.lib_controllers
-            if self._limits is None:
-                self._limits = [library.get_num_threads() for library in self._libraries]
-                self._set([1] * len(self._libraries))
-            me = threading.get_ident()
-            self._users[me] = self._users.get(me, 0) + 1
+        me = threading.get_ident()
+        before = self._users.get(me, 0)
+        try:
+            self._be_inside(me, before + 1)
+        except BaseException:  # Ctrl-C: the block that would end this does not begin
+            self._be_inside(me, before)
+            raise
 
     def __exit__(self, *_):
+        me = after = interrupt = None
+        while True:
+            try:
+                if me is None:
+                    me = threading.get_ident()
+                if after is None:
+                    after = self._users[me] - 1
+                self._be_inside(me, after)
+                break
+            except KeyboardInterrupt as error:  # first this is to be done
+                interrupt = error
+        if interrupt is not None:
+            raise interrupt
+
+    def _be_inside(self, me, times):
+        """Note how often a thread is inside, and limit or not; may be repeated if interrupted."""
         with self.lock:
-            me = threading.get_ident()
-            self._users[me] -= 1
-            if not self._users[me]:
-                del self._users[me]
-            self._lift_if_unused()
+            if times:
+                self._users[me] = times
+                self._limit()
+            else:
+                self._users.pop(me, None)
+                self._lift_if_unused()
+
+    def _limit(self):
+        if self._libraries is None:
+            blas = ThreadpoolController().select(user_api="blas")
+            self._libraries = blas.lib_controllers
+        if self._limits is None:
+            self._limits = [library.get_num_threads() for library in self._libraries]
+            self._set([1] * len(self._libraries))
 
     def _lift_if_unused(self):
         if not self._users and self._limits is not None:
@@ -111,10 +135,17 @@ class _Fork:
 
     def before(self):
         self._lock.acquire()
-        learners = [lock for reference in list(_LOCKS) if (lock := reference()) is not None]
-        self._held = [*learners, one_blas_thread.lock]
-        for lock in self._held:
-            lock.acquire()
+        self._held = []
+        while new := self._locks_not_held():  # others make learners while this one waits
+            for lock in new:
+                lock.acquire()
+            self._held += new
+        one_blas_thread.lock.acquire()
+        self._held.append(one_blas_thread.lock)
+
+    def _locks_not_held(self):
+        locks = [reference() for reference in list(_LOCKS)]
+        return [lock for lock in locks if lock is not None and lock not in self._held]
 
     def after_in_parent(self):
         for lock in reversed(self._held):

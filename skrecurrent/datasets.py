@@ -12,6 +12,7 @@ import numpy as np
 from sklearn.utils import Bunch, check_random_state
 
 from skrecurrent._compat import Interval, StrOptions, check_pandas_support, validate_params
+from skrecurrent._numbers import as_numbers
 
 __all__ = [
     "load_elnino",
@@ -882,10 +883,11 @@ def _as_float_arrays(arrays, name):
 
 def _as_float_array(array, name):
     try:
-        array = np.asarray(array)
+        array = array if isinstance(array, np.ma.MaskedArray) else np.asarray(array)
     except ValueError as error:
         raise ValueError(f"{name} must be an array of numbers, got a ragged list.") from error
-    if array.dtype.kind not in "biuf":
+    array = as_numbers(array, name)
+    if array.dtype.kind not in "biufO":
         raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}.")
     return array if array.dtype == np.float32 else array.astype(np.float64, copy=False)
 

@@ -8,7 +8,7 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
-from skrecurrent._fitted import fitted_record
+from skrecurrent._fitted import TrainingRows, fitted_record
 from skrecurrent._kernels import fast_weight
 from skrecurrent._learners.base import Learner
 
@@ -28,10 +28,11 @@ def sized(compiled, plain):
 
 # Each entry is a small, quick estimator; the contract must hold for all of them.
 ESTIMATORS = {
-    "lm": RTRLRegressor(4, solver="lm", max_iter=3, random_state=0),
+    "lm": RTRLRegressor(4, solver="lm", init="random", max_iter=3, random_state=0),
     "lm-synchronous": RTRLRegressor(
         3,
         solver="lm",
+        init="random",
         update_order="synchronous",
         dt=0.8,
         output_dt=0.9,
@@ -40,9 +41,7 @@ ESTIMATORS = {
         random_state=0,
     ),
     "dekf": RTRLRegressor(4, solver="dekf", max_iter=3, random_state=0),
-    "sgd": RTRLRegressor(
-        3, solver="sgd", learning_rate_init=0.02, momentum=0.5, max_iter=3, random_state=0
-    ),
+    "sgd": RTRLRegressor(3, solver="sgd", learning_rate_init=0.015, max_iter=3, random_state=0),
     "adam-synchronous": RTRLRegressor(
         5, solver="adam", update_order="synchronous", dt=0.6, max_iter=3, random_state=0
     ),
@@ -144,7 +143,7 @@ def assert_unchanged(before, estimator):
 
 def plain(value):
     """Records and learners as dicts and lists, so that assert_equal compares arrays in them."""
-    if isinstance(value, Learner | BaseEstimator):
+    if isinstance(value, Learner | BaseEstimator | TrainingRows):
         return plain(value.__getstate__())
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}

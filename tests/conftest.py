@@ -4,9 +4,10 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 from skrecurrent._kernels import _bundle
-from tests.common import PLAIN_PYTHON
+from tests.common import ESTIMATORS, PLAIN_PYTHON
 
 # Kernels refuse arguments that they were not bound for; switched on before any is bound.
 _bundle.CHECKED = True
@@ -32,6 +33,12 @@ sys.addaudithook(refuse_the_network)
 def pytest_configure(config):
     if PLAIN_PYTHON:  # compiled code does not warn of what NumPy's scalars warn of
         config.addinivalue_line("filterwarnings", "ignore:.* encountered in:RuntimeWarning")
+
+
+@pytest.fixture(params=ESTIMATORS, name="estimator")
+def estimator_fixture(request):
+    """One of the variants that the contract of sequences is tested on."""
+    return clone(ESTIMATORS[request.param])
 
 
 @pytest.fixture

@@ -71,7 +71,8 @@ TESTS = {
     ],
     KERNELS + "elementwise.py": ["tests/test_fast_weight_kernel.py", "tests/test_aprl_kernel.py"],
     KERNELS + "_bundle.py": ["tests/test_rtrl_kernel.py", "tests/test_fast_weight_kernel.py"],
-    KERNELS + "jacobian.py": ["tests/test_levenberg_marquardt.py"],
+    KERNELS + "jacobian.py": ["tests/test_jacobian.py"],
+    KERNELS + "projection.py": ["tests/test_least_squares.py"],
     KERNELS + "scaling.py": [
         "tests/test_scaling.py",
         "tests/test_intervals.py",

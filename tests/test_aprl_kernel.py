@@ -6,6 +6,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from skrecurrent import APRLRegressor
+from skrecurrent._kernels import aprl
+from skrecurrent._kernels.network import Net
 from skrecurrent.datasets import make_mackey_glass
 from tests.common import learner_of, make_rows, needs_compiled_code, sized
 from tests.reference import aprl as reference
@@ -245,6 +247,67 @@ def test_batch_in_a_stream_is_the_fit_of_its_rows_when_they_fill_one_block():
     estimator.partial_fit(X[block - 1 : block], Y[block - 1 : block, 0])
     expected = reference.batch(net, before, [(X[:block], Y[:block])], 1.0, EPS)
     assert_allclose(estimator.weights_, expected, rtol=0, atol=1e-9)
+
+
+def twice(V):
+    """V of rows in which every other value repeats the one before."""
+    return np.kron(V, np.ones((2, 2)))
+
+
+@pytest.mark.parametrize("kind", ["regular", "singular", "almost singular"])
+@both_orders
+def test_a_singular_V_gets_the_least_diagonal_that_mends_it(kind, update_order, rng):
+    """In small whole numbers, that arithmetic makes no rounding of its own."""
+    rows = rng.integers(-3, 4, (2, 30, 4))
+    V = np.array([twice((phi.T @ phi).astype(float)) for phi in rows])
+    V += {"regular": 0.5, "singular": 0.0, "almost singular": 2.0**-49}[kind] * np.eye(8)
+    orders = 2 if update_order == "hidden-first" else 1
+    ridges, mended = zip(*map(reference.least_ridge, V[:orders]))
+    assert all(ridges) == (kind != "regular")
+    batch = aprl.Batch(
+        V=np.tril(V[:orders]),
+        B=np.repeat(rng.integers(-3, 4, (4, 4)), 2, axis=1).astype(float),
+        e=np.zeros(2),
+        rows=np.ones(1, np.int64),
+    )
+    W = rng.normal(size=(5, 8))
+    expected = W.copy()
+    expected[:2] += 0.7 * np.linalg.solve(mended[0], batch.B[:2].T).T
+    expected[2:] += 0.7 * W[2:, :2] @ np.linalg.solve(mended[-1], batch.B[2:].T).T
+    aprl.apply_batch(Net(np.ones(5), 2, orders == 2), 0.7, batch, W)
+    assert_allclose(W, expected, rtol=0, atol=1e-9)
+    assert not batch.B.any() and not batch.rows.any()
+
+
+@pytest.mark.parametrize("broken", [np.inf, np.nan])
+@pytest.mark.parametrize("where", ["V", "B"])
+def test_a_batch_that_is_not_finite_leaves_weights_that_are_not(where, broken):
+    """So that the guard sets them back."""
+    batch = aprl.new_batch(Net(np.ones(3), 1, False), np.zeros((3, 5)), 0.1)
+    getattr(batch, where)[0, 0] = broken
+    W = np.ones((3, 5))
+    aprl.apply_batch(Net(np.ones(3), 1, False), 1.0, batch, W)
+    assert not np.isfinite(W[0]).any()
+
+
+@both_orders
+def test_batch_learns_on_through_collinear_inputs(update_order, rng):
+    """Regularization that is rounding beside the rows, in mid-stream as from the start."""
+    u = rng.normal(size=(3000, 1))
+    y = np.sin(np.cumsum(u) / 9)
+    squares = []
+    for X in (u, u.repeat(2, axis=1)):
+        estimator = APRLRegressor(
+            5, algorithm="batch", regularization=1e-12, update_order=update_order, random_state=0
+        ).partial_fit(X[:50], y[:50])
+        errors = []
+        for rows in np.split(np.arange(50, 3000), 59):
+            before = estimator.weights_
+            errors.append(estimator.predict(X[rows]) - y[rows])
+            estimator.partial_fit(X[rows], y[rows])
+            assert np.abs(estimator.weights_ - before).max() > 0
+        squares.append(np.mean(np.square(errors[30:])))
+    assert squares[1] < 1.1 * squares[0]
 
 
 @pytest.mark.parametrize("algorithm", ["online", "literal", "batch"])

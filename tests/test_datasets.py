@@ -656,8 +656,8 @@ def test_stack_pandas():
         (np.zeros((2, 3, 1)), np.zeros((2, 1, 1, 1)), r"y_list\[0\] must .* \(1, 1, 1\)"),
         (np.zeros((2, 3, 1)), np.zeros((2, 3, 0)), r"y_list\[0\] must .* \(3, 0\)"),
         (np.zeros((1, 3, 1)), np.zeros((1, 3, 1, 1)), r"y_list\[0\] must .* \(3, 1, 1\)"),
-        ([[["1"], ["2"]]], [[1.0, 2.0]], r"X_list\[0\] must hold real numbers, got dtype <U1"),
-        ([np.zeros((2, 1))], [[None, 1.0]], r"y_list\[0\] must hold real numbers, got dtype obj"),
+        ([[["1"], ["2"]]], [[1.0, 2.0]], r"X_list\[0\] must hold numbers, got text \(dtype=<U1"),
+        ([np.zeros((2, 1)) + 1j], [[0.0, 1.0]], r"X_list\[0\] must hold real numbers, got dtype c"),
         ([[[1.0, 2.0], [3.0]]], [[1.0, 2.0]], r"X_list\[0\] must be .* got a ragged list"),
     ],
 )

@@ -24,11 +24,6 @@ matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
 
-@pytest.fixture(params=ESTIMATORS, name="estimator")
-def estimator_fixture(request):
-    return clone(ESTIMATORS[request.param])
-
-
 @pytest.fixture(autouse=True)
 def close_figures():
     yield

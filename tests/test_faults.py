@@ -1,5 +1,6 @@
 """What may go wrong outside: killed processes, forks, other threads."""
 
+import copy
 import multiprocessing
 import os
 import pickle
@@ -17,7 +18,9 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from threadpoolctl import threadpool_info
 
+from skrecurrent import RTRLRegressor
 from skrecurrent._epochs import Epochs
+from skrecurrent._kernels import fast_weight, stream
 from tests.common import (
     ESTIMATORS,
     assert_same,
@@ -28,11 +31,6 @@ from tests.common import (
     observable,
     sized,
 )
-
-
-@pytest.fixture(params=ESTIMATORS, name="estimator")
-def estimator_fixture(request):
-    return clone(ESTIMATORS[request.param])
 
 
 def learn_and_checkpoint(path, X, y, chunk=5):
@@ -174,6 +172,80 @@ def test_ctrl_c_at_any_moment_leaves_a_stream_of_whole_rows(estimator):
     if k < n_rows:
         estimator.partial_fit(X[k:], y[k:], sequence_id=ids[k:])
     assert_same(estimator, whole)
+
+
+def test_ids_of_an_interrupted_call_say_nothing_of_later_rows(estimator, monkeypatch):
+    X, y = make_rows(60)
+    ids = np.arange(60) // 10
+    estimator.partial_fit(X[:5], y[:5], sequence_id=ids[:5])
+    learner = learner_of(estimator)
+    learn = learner._learn_piece
+
+    def learn_and_interrupt(*rows):
+        learn(*rows)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(learner, "_learn_piece", learn_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.partial_fit(X[5:], y[5:], sequence_id=ids[5:])
+    monkeypatch.undo()
+    last_id = learner.last_id
+    assert last_id == ids[estimator.t_ - 1]
+    for _ in range(2):
+        estimator.partial_fit(X, y)
+        assert learner.last_id == last_id
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_a_stream_that_could_not_begin_leaves_what_fit_left(estimator, error, monkeypatch):
+    X, y = make_rows(60)
+    estimator.fit(X, y)
+    expected = copy.deepcopy(estimator).partial_fit(X, y)
+    for module, name in (
+        (stream, "new_readout"),
+        (stream, "restart"),
+        (fast_weight, "new_optimizer"),
+    ):
+        with monkeypatch.context() as patch:
+
+            def fail(*_, **__):
+                raise error
+
+            patch.setattr(module, name, fail)
+            twin = copy.deepcopy(estimator)
+            try:
+                twin.partial_fit(X, y)
+            except error:
+                assert_same(pickle.loads(pickle.dumps(twin)), estimator)
+                patch.undo()
+                assert_same(twin.partial_fit(X, y), expected)
+
+
+@needs_compiled_code
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals in mid-row")
+def test_ctrl_c_between_rows_leaves_the_estimator_free():
+    """Signals come anywhere in the few lines of Python around a kernel that learns one row."""
+    X, y = make_rows(50)
+    model = RTRLRegressor(3, random_state=0).partial_fit(X, y).partial_fit(X[:1], y[:1])
+    rng, armed = np.random.default_rng(0), False
+
+    def interrupt(*_):
+        if armed:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for _ in range(1500):
+            try:
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, 3e-4))
+                for _ in range(100):  # an interrupt is lost if it comes in a finaliser
+                    model.partial_fit(X[:1], y[:1])
+            except KeyboardInterrupt:
+                armed = False
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # by fork

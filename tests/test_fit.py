@@ -22,10 +22,9 @@ from skrecurrent import RTRLRegressor
 from skrecurrent._epochs import Epochs
 from skrecurrent._learners import base
 from skrecurrent._learners.stream import StreamLearner
-from skrecurrent._levenberg_marquardt import LeastSquares
+from skrecurrent._least_squares.race import Judge, Run
 from skrecurrent.datasets import make_mackey_glass, make_narma, make_roessler
 from tests.common import (
-    ESTIMATORS,
     assert_same,
     assert_unchanged,
     learner_of,
@@ -34,11 +33,6 @@ from tests.common import (
     observable,
     sized,
 )
-
-
-@pytest.fixture(params=ESTIMATORS, name="estimator")
-def estimator_fixture(request):
-    return clone(ESTIMATORS[request.param])
 
 
 def half_mean_square(estimator, X, y, **kwargs):
@@ -89,6 +83,10 @@ def test_training_hidden_rows_beats_the_echo_state_network_of_the_same_size():
 # Which weights are kept
 
 
+def by_least_squares(estimator):
+    return getattr(estimator, "solver", None) in ("auto", "lm")
+
+
 def test_the_best_epoch_is_kept(estimator):
     X, y = make_rows(150, missing=0.1)
     estimator.set_params(max_iter=6, n_iter_no_change=6).fit(X, y)
@@ -97,7 +95,7 @@ def test_the_best_epoch_is_kept(estimator):
     )
     n_epochs = 1 if solved_at_once else 6
     assert estimator.n_iter_ == len(estimator.loss_curve_) == n_epochs
-    if getattr(estimator, "solver", None) != "lm":  # which judges by a part of the rows
+    if not by_least_squares(estimator):  # which judges by a part of the rows
         assert estimator.best_loss_ == min(estimator.loss_curve_)
     assert estimator.best_loss_ < 0.4
     assert estimator.loss_ == estimator.loss_curve_[-1]
@@ -109,7 +107,9 @@ def test_early_stopping_judges_by_the_last_rows(estimator):
     X, y = make_rows(150)
     estimator.set_params(early_stopping=True, validation_fraction=0.2, max_iter=8).fit(X, y)
     assert len(estimator.validation_scores_) == estimator.n_iter_
-    assert estimator.best_validation_score_ == max(estimator.validation_scores_)
+    if not by_least_squares(estimator):  # which also judges what a restart does
+        assert estimator.best_validation_score_ == max(estimator.validation_scores_)
+    assert_allclose(max(estimator.validation_scores_), estimator.best_validation_score_, atol=0.01)
     held_out = r2_score(y[120:], estimator.reset_state().predict(X)[120:])
     assert_allclose(held_out, estimator.best_validation_score_, rtol=1e-9)
 
@@ -163,7 +163,9 @@ def test_without_early_stopping_there_are_no_validation_scores(estimator):
 
 def test_training_stops_when_nothing_improves():
     X, y = make_rows(150)
-    estimator = RTRLRegressor(3, max_iter=200, n_iter_no_change=2, tol=0.3, random_state=0)
+    estimator = RTRLRegressor(
+        3, solver="dekf", max_iter=200, n_iter_no_change=2, tol=0.3, random_state=0
+    )
     estimator.fit(X, y)
     assert estimator.n_iter_ < 20
     best = np.minimum.accumulate(estimator.loss_curve_)
@@ -220,7 +222,8 @@ def test_verbose_prints_one_line_per_epoch(estimator, capsys):
     estimator.set_params(verbose=True, early_stopping=True).fit(X, y)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == estimator.n_iter_
-    assert lines[0].startswith("Epoch 1, loss = ")
+    start = "Start random, race, epoch 1" if by_least_squares(estimator) else "Epoch 1"
+    assert lines[0].startswith(f"{start}, loss = ")
     assert "validation score" in lines[0]
     estimator.set_params(verbose=False).fit(X, y)
     assert capsys.readouterr().out == ""
@@ -393,14 +396,16 @@ def test_ctrl_c_before_the_first_epoch_leaves_the_estimator_as_it_was(
     assert_unchanged(before, estimator)
 
 
-@pytest.mark.parametrize(
-    ("owner", "name", "after"),
-    [(Epochs, "judge", 2), (Epochs, "end", 0), (Epochs, "error_variance", 0)],
-    ids=["judging", "ending", "concluding"],
-)
-def test_ctrl_c_ends_training_with_the_best_weights(estimator, owner, name, after, monkeypatch):
+# Where a fit may be interrupted: while it judges, when it has, and while it concludes.
+OF_PASSES = [(Epochs, "judge", 2), (Epochs, "end", 0), (Epochs, "error_variance", 0)]
+OF_LEAST_SQUARES = [(Judge, "__call__", 2), (Run, "last_step", 1), (Epochs, "error_variance", 0)]
+
+
+@pytest.mark.parametrize("moment", range(3), ids=["judging", "ending", "concluding"])
+def test_ctrl_c_ends_training_with_the_best_weights(estimator, moment, monkeypatch):
     X, y = make_rows(150)
-    interrupt_once(monkeypatch, owner, name, after)
+    moments = OF_LEAST_SQUARES if by_least_squares(estimator) else OF_PASSES
+    interrupt_once(monkeypatch, *moments[moment])
     with pytest.warns(UserWarning, match="interrupted"):
         estimator.fit(X, y)
     monkeypatch.undo()
@@ -416,7 +421,7 @@ def test_ctrl_c_while_the_curvature_is_computed_changes_nothing_but_a_warning(mo
     X, y = make_rows(150)
     estimator = RTRLRegressor(4, solver="lm", max_iter=3, random_state=0)
     whole = clone(estimator).fit(X, y)
-    interrupt_once(monkeypatch, LeastSquares, "curvature")
+    interrupt_once(monkeypatch, StreamLearner, "know")
     with pytest.warns(UserWarning, match="interrupted"):
         estimator.fit(X, y)
     assert_same(estimator, whole)
@@ -445,7 +450,8 @@ def test_ctrl_c_in_a_stream_keeps_count_of_what_was_learned(monkeypatch):
 def test_ctrl_c_returns_quickly_with_the_best_weights(epoch):
     X, y = make_narma(20_000, random_state=0)
     interrupt = InterruptInEpoch(epoch)
-    estimator = RTRLRegressor(40, max_iter=1000, random_state=0).set_callbacks(interrupt)
+    estimator = RTRLRegressor(40, init="random", max_iter=1000, random_state=0)
+    estimator.set_callbacks(interrupt)
     with pytest.warns(UserWarning, match="interrupted"):
         estimator.fit(X, y)
     assert time.perf_counter() - interrupt.sent < 2.0  # one on a machine that is not busy
@@ -500,6 +506,18 @@ def test_memory_needed_is_the_peak_of_what_is_allocated(solver):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert 0.8 < peak / estimator._nbytes(2, 1, 30) < 1.15
+
+
+@needs_compiled_code
+def test_a_readout_is_solved_from_blocks_of_rows():
+    """All features at once would take 480 MB here."""
+    X, y = make_rows(200_000, n_features=1)
+    estimator = RTRLRegressor(100, train_hidden=False, random_state=0).fit(X[:50], y[:50])
+    tracemalloc.start()
+    estimator.fit(X, y)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100e6
 
 
 def test_threads_that_learn_at_once_leave_blas_as_they_found_it():

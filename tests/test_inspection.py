@@ -15,7 +15,7 @@ from skrecurrent import APRLRegressor, RTRLRegressor
 from skrecurrent._learners.base import watched
 from skrecurrent._learners.rtrl import RowLearner
 from skrecurrent.inspection import WeightDynamicsDisplay, weight_dynamics
-from tests.common import ESTIMATORS, assert_unchanged, make_rows, observable
+from tests.common import assert_unchanged, make_rows, observable
 from tests.reference import aprl as reference
 
 matplotlib.use("agg")
@@ -30,11 +30,6 @@ class RTRLWithFeedback(RTRLRegressor):
         weights, n_outputs = learner.weights.copy(), learner.n_outputs
         weights[n_outputs:, :n_outputs] = random_state.normal(size=(self.n_hidden, n_outputs))
         learner.assign(weights=weights)
-
-
-@pytest.fixture(params=ESTIMATORS, name="estimator")
-def estimator_fixture(request):
-    return clone(ESTIMATORS[request.param])
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,9 @@ pytest runs the examples of README.md and docs/ (option --doctest-glob), .ci/doc
 gallery.
 """
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 from sklearn.utils import estimator_html_repr
 
 import skrecurrent
+from tests.common import make_rows, needs_compiled_code
 
 ROOT = Path(__file__).parents[1]
 GENERATED = {"_build", "auto_examples", "drawn", "generated"}
@@ -68,3 +71,77 @@ def test_estimators_link_to_their_pages_of_the_reference():
         assert f'href="{link}"' in estimator_html_repr(getattr(skrecurrent, name)())
     assert urls["Changelog"] == urls["Documentation"] + "changelog.html"
     assert (ROOT / "docs" / "changelog.md").exists()
+
+
+# The map in docs/contributing.md
+
+CONTRIBUTING = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+
+PACKAGE = Path(skrecurrent.__file__).parent
+
+# Modules of the package by floor, the lowest first; directories stand for all that is in them.
+FLOORS = [
+    {"_kernels"},
+    {"_learners"},
+    {"_input"},
+    {"_fitted"},
+    {"_epochs"},
+    {"_least_squares"},
+    {"_base", "_rtrl", "_aprl", "_fast_weight"},
+    {"inspection", "datasets", "__init__"},
+]
+BESIDE = {"_threads", "_reservoir", "_machine", "_compat", "_numbers", "_version", "exceptions"}
+
+
+def imported_by(path):
+    """Names of the package's modules, and packages, that a module imports from."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "skrecurrent":
+            _, *names = node.module.split(".")
+            yield from names[:1] or [alias.name for alias in node.names]
+
+
+def test_modules_import_from_no_higher_floor():
+    height = {name: k for k, floor in enumerate(FLOORS) for name in floor} | dict.fromkeys(
+        BESIDE, 0
+    )
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).with_suffix("").parts[0]
+        for imported in imported_by(path):
+            assert imported in BESIDE or height[imported] <= height[name], (path, imported)
+
+
+@needs_compiled_code
+def test_one_row_goes_the_way_that_the_map_shows():
+    table = CONTRIBUTING.split("### One row")[1].split("### A fit")[0]
+    rows = re.findall(r"^\| \d \| `([\w./]+)` \| (.*?) \|", table, re.MULTILINE)
+    shown = [(file, name) for file, names in rows for name in re.findall(r"`(\w+)`", names)]
+    shown.remove(("_threads.py", "one_at_a_time"))  # which made the function that is called
+    (X, y), seen = make_rows(9), []
+    model = skrecurrent.RTRLRegressor(3, random_state=0).partial_fit(X[:7], y[:7])
+    model.partial_fit(X[7:8], y[7:8])  # whose values are looked at by a kernel that is new here
+
+    def watch(frame, event, _):
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and path.is_relative_to(PACKAGE):
+            seen.append((path.relative_to(PACKAGE).as_posix(), frame.f_code.co_name))
+
+    sys.setprofile(watch)
+    try:
+        model.partial_fit(X[8:], y[8:])  # one row, the last
+    finally:
+        sys.setprofile(None)
+    seen = [call for call in seen if call[0] != "_kernels/_bundle.py"]  # checks, in tests only
+    assert sorted(set(seen)) == sorted(shown)
+
+
+def test_what_the_map_names_is_there():
+    named = re.findall(r"`([^`\n]+)`", CONTRIBUTING.split("## The map")[1].split("## Building")[0])
+    sources = [*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    words = set(re.findall(r"\w+", " ".join(path.read_text(encoding="utf-8") for path in sources)))
+    for code in named:
+        if re.fullmatch(r"[\w./]+\.(py|toml)", code):
+            folders = (ROOT, PACKAGE, PACKAGE / "_kernels", PACKAGE / "_learners")
+            assert any((folder / code).exists() for folder in folders), code
+        elif match := re.fullmatch(r"([\w.]+)(\(.*\))?", code):
+            assert set(re.findall(r"\w+", match[1])) <= words, code

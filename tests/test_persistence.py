@@ -13,18 +13,12 @@ from sklearn.base import clone
 
 from skrecurrent import FastWeightRegressor, RTRLRegressor
 from tests.common import (
-    ESTIMATORS,
     assert_same,
     assert_unchanged,
     learner_of,
     make_rows,
     observable,
 )
-
-
-@pytest.fixture(params=ESTIMATORS, name="estimator")
-def estimator_fixture(request):
-    return clone(ESTIMATORS[request.param])
 
 
 @pytest.fixture(params=["fit", "partial_fit", "both"], name="learned")
@@ -82,6 +76,25 @@ def test_arrays_of_another_kind_and_missing_ones_are_refused(learned):
         load(learned, state)
 
 
+def test_euler_steps_of_too_few_units_are_refused(learned):
+    state = saved(learned)
+    if "dt" not in state["settings"]:
+        return
+    state["settings"] = state["settings"] | {"dt": np.ones(1)}
+    state["arrays"]["net.dt"] = np.ones(1)
+    with pytest.raises(ValueError, match="Euler steps"):
+        load(learned, state)
+
+
+@pytest.mark.parametrize("wrong", [{"n_plain_features": 1}, {"target_ndim": 3}])
+def test_records_whose_parts_do_not_belong_together_are_refused(learned, wrong):
+    """Rows of another width would be read beyond their end."""
+    twin = copy.copy(learned)
+    twin._fitted = learned._fitted._replace(**wrong)
+    with pytest.raises(ValueError, match="does not belong together"):
+        pickle.loads(pickle.dumps(twin))
+
+
 @pytest.mark.parametrize("position", [-1, 10**9])
 @pytest.mark.parametrize("name", ["block.position", "batch.rows", "sensitivities.counts"])
 def test_positions_outside_their_arrays_are_refused(learned, name, position):
@@ -91,6 +104,28 @@ def test_positions_outside_their_arrays_are_refused(learned, name, position):
     state["arrays"][name][0] = position
     with pytest.raises(ValueError, match=str(position)):
         load(learned, state)
+
+
+def test_another_number_of_euler_steps_than_of_units_is_refused(learned):
+    state = saved(learned)
+    if "dt" not in state["settings"]:
+        return
+    state["settings"] = state["settings"] | {"dt": state["settings"]["dt"][:-1]}
+    state["arrays"]["net.dt"] = state["arrays"]["net.dt"][:-1]
+    with pytest.raises(ValueError, match="Euler steps"):
+        load(learned, state)
+
+
+@pytest.mark.parametrize("field", ["n_plain_features", "target_ndim", "columns"])
+def test_a_record_that_does_not_fit_the_network_is_refused(learned, field):
+    """Rows with too few columns would be read beyond their end."""
+    fitted = learned._fitted
+    others = {"n_plain_features": 1, "target_ndim": 0, "columns": clone(fitted.columns)}
+    others["columns"].n_features_in_ = 1
+    tampered = clone(learned)
+    tampered._fitted = fitted._replace(**{field: others[field]})
+    with pytest.raises(ValueError, match="the network has 2 features"):
+        pickle.loads(pickle.dumps(tampered))
 
 
 def test_copies_share_no_memory(learned):

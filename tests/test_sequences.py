@@ -2,8 +2,10 @@
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
@@ -11,8 +13,8 @@ from sklearn.base import clone
 from skrecurrent import RTRLRegressor
 from skrecurrent._kernels import scaling
 from skrecurrent.datasets import make_mackey_glass
+from skrecurrent.exceptions import TrainingRowsWarning
 from tests.common import (
-    ESTIMATORS,
     assert_same,
     assert_unchanged,
     learner_of,
@@ -21,11 +23,6 @@ from tests.common import (
     observable,
     plain,
 )
-
-
-@pytest.fixture(params=ESTIMATORS, name="estimator")
-def estimator_fixture(request):
-    return clone(ESTIMATORS[request.param])
 
 
 def cut(n_rows, seed):
@@ -318,5 +315,59 @@ def first_output(estimator, bias):
     params = estimator.get_params()
     if params.get("form") == "paper":
         return 1 / (1 + np.exp(-np.array(bias)))
-    dt = params.get("output_dt") or params.get("dt", 1.0)
+    dt = params.get("output_dt") or params.get("dt") or 1.0
     return dt * np.array(bias)
+
+
+# Traps that speak
+
+
+def test_training_rows_given_again_are_told_once(estimator):
+    X, y = make_rows(60)
+    estimator.fit(X, y)
+    with pytest.warns(TrainingRowsWarning, match="sequence_id=np.zeros"):
+        estimator.predict(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.score(X, y)
+    with pytest.warns(TrainingRowsWarning):
+        estimator.fit(X, y).score(X[:2], y[:2])
+
+
+@pytest.mark.parametrize("how", ["with ids", "at rest", "later", "one row", "constant", "stream"])
+def test_other_rows_and_other_states_are_not_warned_of(estimator, how):
+    X, y = make_rows(60)
+    if how == "constant":
+        X[:10] = 1.0
+    estimator.fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if how == "with ids":
+            estimator.predict(X, sequence_id=np.zeros(60))
+        elif how == "at rest":
+            estimator.reset_state().predict(X)
+        elif how == "later":
+            estimator.predict(X[1:])
+        elif how == "one row":
+            estimator.predict(X[:1])
+        elif how == "constant":
+            estimator.predict(X)
+        else:
+            estimator.partial_fit(X[:3], y[:3]).predict(X)
+
+
+def test_rows_out_of_order_are_told(estimator):
+    X, y = make_rows(60)
+    times = pd.date_range("2026-01-01", periods=60, freq="D")
+    ordered = pd.DataFrame(X, index=times, columns=["a", "b"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimator.partial_fit(ordered, pd.Series(y, index=times))
+        two = pd.concat([ordered[:30], ordered[:30]])
+        estimator.predict(two, sequence_id=np.arange(60) // 30)
+    with pytest.warns(UserWarning, match="row 30 is of 2026-01-01"):
+        estimator.predict(two)
+    with pytest.warns(UserWarning, match="row 1 is of 2026-02-28 .*before of 2026-03-01"):
+        estimator.partial_fit(ordered[::-1].rename(index=lambda t: t + pd.Timedelta(hours=1)), y)
+    with pytest.warns(UserWarning, match="different indexes"):
+        estimator.partial_fit(ordered, pd.Series(y, index=times[::-1]))

@@ -14,18 +14,12 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 from tests.common import (
-    ESTIMATORS,
     assert_same,
     learner_of,
     make_rows,
     needs_compiled_code,
     sized,
 )
-
-
-@pytest.fixture(params=ESTIMATORS, name="estimator")
-def estimator_fixture(request):
-    return clone(ESTIMATORS[request.param])
 
 
 def test_eight_threads_predict_while_another_estimator_learns(estimator):

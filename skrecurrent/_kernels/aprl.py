@@ -35,6 +35,9 @@ from skrecurrent._kernels import elementwise, network, scaling
 from skrecurrent._kernels._compile import kernel, part
 from skrecurrent._kernels.guard import Guard, back_to_good, exploded, keep_good, largest, proven
 
+# Rounding of numbers of about 1.
+_EPSILON = np.finfo(np.float64).eps
+
 # Functions that are handed an array and hand it on, or use it last in a branch, count references to
 # it, at the cost of a small network's product. Hence innermost functions that are inlined, and
 # branches on numbers rather than around arrays.
@@ -471,18 +474,61 @@ def _collect(net, batch, W, phi, psi, errors, D_e):
             B[n_outputs + o, j] += D_e[o] * phi[j]
 
 
+@part
+def _is_positive_definite(V, ridge, L):
+    """Whether V, its diagonal times 1 + ridge, has pivots beyond rounding; fills L, its factor."""
+    q = len(V)
+    for i in range(q):
+        for j in range(i):
+            s = V[i, j]
+            for c in range(j):
+                s -= L[i, c] * L[j, c]
+            L[i, j] = s / L[j, j]
+        diagonal = s = V[i, i] * (1.0 + ridge)
+        for c in range(i):
+            s -= L[i, c] * L[i, c]
+        if not s > q * _EPSILON * diagonal:  # NaN is not
+            return False
+        L[i, i] = np.sqrt(s)
+    return True
+
+
 @part(fastmath=False)
-def _solve(V, B):
-    """B V^-1 from the lower triangle of V."""
-    return np.linalg.solve(V + np.tril(V, -1).T, B.T).T
+def _least_ridge(V):
+    """The part of its diagonal that V lacks to be positive definite: 0 if it is; 1 if it is no use.
+
+    V becomes singular where inputs are collinear, and regularization is rounding beside the rows.
+    """
+    L, ridge, step = np.empty(V.shape), 0.0, len(V) * _EPSILON
+    while ridge < 1.0 and not _is_positive_definite(V, ridge, L):
+        ridge = max(2.0 * ridge, step)
+    return min(ridge, 1.0)
+
+
+@part(fastmath=False)
+def _solve(V, B, ridge):
+    """B V^-1 from the lower triangle of V; NaN if anything is not finite. It never raises."""
+    total = 0.0
+    for i in range(len(B)):
+        for j in range(B.shape[1]):
+            total += abs(B[i, j])
+    if not total < np.inf or ridge == 1.0:
+        return B * np.nan
+    full = V + np.tril(V, -1).T
+    for i in range(len(full)):
+        full[i, i] *= 1.0 + ridge
+    return np.linalg.solve(full, B.T).T
 
 
 @kernel(fastmath=False)
 def apply_batch(net, eta, batch, W):
     """W += eta / dt B V^-1, eq. (7), and begin a new B; V remembers all rows."""
     V, B, n_outputs = batch.V, batch.B, net.n_outputs
-    outputs = _solve(V[0], B[:n_outputs])
-    internal = _solve(V[-1], B[n_outputs:])
+    ridge = _least_ridge(V[0])
+    outputs = _solve(V[0], B[:n_outputs], ridge)
+    if net.hidden_first:
+        ridge = _least_ridge(V[1])
+    internal = _solve(V[-1], B[n_outputs:], ridge)
     before = W[:, :n_outputs].copy()
     for i in range(len(W)):
         for o in range(n_outputs):

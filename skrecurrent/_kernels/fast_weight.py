@@ -69,6 +69,15 @@ class FastNet(NamedTuple):
     bias_is_fast: bool
 
 
+class Parameters(NamedTuple):
+    """The network as it now is."""
+
+    net: FastNet
+    W: np.ndarray  # (n, q)
+    gains: np.ndarray  # (n + q + 1,)
+    decay: float  # lambda
+
+
 class FrozenFastWeights(NamedTuple):
     """What ``run`` reads."""
 
@@ -123,11 +132,12 @@ def _limit(bound, W, D):
 
 
 @part(forceinline=True)
-def _step(net, W, gains, decay, X, k, before, after, row, z, t, D, v, g, cg):
+def _step(parameters, X, k, before, after, row, z, t, D, v, g, cg):
     """Eqs. (3) and (4) for row k of X: from slot ``before`` of z, t and D to slot ``after``.
 
     Leaves v(k) and g(v(k)) in slot ``row``; ``cg`` is scratch.
     """
+    net, W, gains, decay = parameters.net, parameters.W, parameters.gains, parameters.decay
     n, q = W.shape
     logistic = net.activation == LOGISTIC
     for j in range(n):
@@ -210,13 +220,13 @@ def run(frozen, state, X, starts, out):
     n, q = W.shape
     z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
     v, g, cg = np.empty((1, q)), np.empty((1, q)), np.empty(q)
-    decay = _decay(gains)
+    parameters = Parameters(net, W, gains, _decay(gains))
     _load(net, state, z, t, D)
     before, after = np.int64(0), np.int64(1)
     for k in range(len(X)):
         if starts[k]:
             _rest(z, t, D, before)
-        _step(net, W, gains, decay, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
+        _step(parameters, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
         for o in range(net.n_outputs):
             out[k, o] = _prediction(net, n, z, t, after, o)
         before, after = after, before
@@ -234,11 +244,12 @@ def _copy(from_t, from_D, source, to_t, to_D, slot):
 
 
 @part(forceinline=True)
-def _go_back(net, W, gains, decay, Y, k, s, z, t, D, v, g, A, t_bar, dn, scratch, sums):
+def _go_back(parameters, Y, k, s, z, t, D, v, g, A, t_bar, dn, scratch, sums):
     """Send the adjoints A of D and t_bar of t back over row k, which is slot s; returns its loss.
 
     Leaves the adjoint of net(k+1) in dn[s] and adds to ``sums`` what the gains and the decay get.
     """
+    net, W, gains, decay = parameters.net, parameters.W, parameters.gains, parameters.decay
     n, q = W.shape
     slope = 0.5 if net.activation == LOGISTIC else 1.0
     cg, s_h, v_bar = scratch[0], scratch[1], scratch[2]
@@ -319,6 +330,7 @@ def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
     """
     n, q = W.shape
     decay = _decay(gains)
+    parameters = Parameters(net, W, gains, decay)
     piece = _piece_length(_longest(starts), W.size)
     z, t, D = np.empty((piece + 1) * n), np.empty((piece + 1) * n), np.empty((piece + 1, n, q))
     v, g, dn = np.empty((piece, q)), np.empty((piece, q)), np.empty((piece, n))
@@ -338,7 +350,7 @@ def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
             n_rows = min(piece, stop - begin)
             _copy(kept_t, kept_D, p, t, D, np.int64(0))
             for s in range(n_rows):
-                _step(net, W, gains, decay, X, begin + s, s, s + 1, s, z, t, D, v, g, cg)
+                _step(parameters, X, begin + s, s, s + 1, s, z, t, D, v, g, cg)
             if visit < last:
                 _copy(t, D, piece, kept_t, kept_D, p + 1)
                 continue
@@ -349,23 +361,7 @@ def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
                 if net.bound < np.inf:
                     _through_limit(net.bound, W, D, s + 1, A, G)
                 loss += _go_back(
-                    net,
-                    W,
-                    gains,
-                    decay,
-                    Y,
-                    begin + s,
-                    s,
-                    z,
-                    t,
-                    D,
-                    v,
-                    g,
-                    A,
-                    t_bar,
-                    dn,
-                    scratch,
-                    sums,
+                    parameters, Y, begin + s, s, z, t, D, v, g, A, t_bar, dn, scratch, sums
                 )
             _add_outer_products(dn, v, n_rows, G)
         first = stop
@@ -412,13 +408,14 @@ def _set_zero(A):
 
 
 @part(forceinline=True)
-def _carry(net, W, gains, decay, t, D, before, after, v, g, errors, column, Q, p, scratch, sums):
+def _carry(parameters, t, D, before, after, v, g, errors, column, Q, p, scratch, sums):
     """Eqs. (7), (9) and (11) for one row and the LANES parameters from number ``column`` on.
 
     A parameter is an entry (a, b) of W, then r, c, lambda (its logit). Q[i, j] holds the
     derivatives of D_ij by them, so that eq. (6)'s q is Q plus 1 for the weight itself, and p[i]
     those of t_i. ``errors`` are the derivatives of the loss by the predictions; adds to ``sums``.
     """
+    net, W, gains, decay = parameters.net, parameters.W, parameters.gains, parameters.decay
     n, q = W.shape
     slope = 0.5 if net.activation == LOGISTIC else 1.0
     s, p_new = scratch[n], scratch
@@ -513,7 +510,7 @@ def _gradient_of_lanes(net, W, gains, X, Y, starts, first, stop, sums):
     z, t, D = np.zeros(2 * n), np.zeros(2 * n), np.zeros((2, n, q))
     v, g, cg, errors = np.empty((1, q)), np.empty((1, q)), np.empty(q), np.empty(net.n_outputs)
     Q, p, scratch = np.empty((n, q, LANES)), np.empty((n, LANES)), np.empty((n + 1, LANES))
-    decay = _decay(gains)
+    parameters = Parameters(net, W, gains, _decay(gains))
     loss = 0.0
     for column in range(first, stop, LANES):
         loss = 0.0
@@ -523,13 +520,11 @@ def _gradient_of_lanes(net, W, gains, X, Y, starts, first, stop, sums):
                 _rest(z, t, D, before)
                 Q[:] = 0.0
                 p[:] = 0.0
-            _step(net, W, gains, decay, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
+            _step(parameters, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
             if _errors(net, n, z, t, after, Y, k, errors):
                 for o in range(net.n_outputs):
                     loss += 0.5 * errors[o] * errors[o]
-            _carry(
-                net, W, gains, decay, t, D, before, after, v, g, errors, column, Q, p, scratch, sums
-            )
+            _carry(parameters, t, D, before, after, v, g, errors, column, Q, p, scratch, sums)
             before, after = after, before
     return loss
 
@@ -762,14 +757,14 @@ def learn(learning, X, Y, starts, out):
             _rest(z, t, D, before)
             Q[:] = 0.0
             p[:] = 0.0
-        decay = _decay(gains)
-        _step(net, W, gains, decay, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
+        parameters = Parameters(net, W, gains, _decay(gains))
+        _step(parameters, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
         for o in range(net.n_outputs):
             out[k, o] = _prediction(net, n, z, t, after, o)
         learned = _errors(net, n, z, t, after, Y, k, errors)
         for block in range(len(Q)):
             _carry(
-                net, W, gains, decay, t, D, before, after, v, g, errors, block * LANES, Q[block],
+                parameters, t, D, before, after, v, g, errors, block * LANES, Q[block],
                 p[block], scratch, sums,
             )  # fmt: skip
         if learned:

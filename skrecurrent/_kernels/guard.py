@@ -22,6 +22,10 @@ GOOD = 10.0
 TARGET, PREDICTION, WATCHED = range(3)
 
 
+# Of learners that have no gains.
+NO_GAINS = np.empty(0)
+
+
 class Guard(NamedTuple):
     """Memory of the guard; vectors hold W row by row and behind it the gains, if there are any."""
 
@@ -33,7 +37,7 @@ class Guard(NamedTuple):
 
 
 def new_guard(W, gains, least, window):
-    """A guard that trusts these weights and gains; an empty array stands for no gains."""
+    """A guard that trusts these weights and gains; NO_GAINS if there are none."""
     size = W.size + gains.size
     guard = Guard(np.empty(size), np.empty(size), np.empty(3), float(least), int(window))
     mark_good(guard, W, gains)

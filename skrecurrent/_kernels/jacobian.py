@@ -1,6 +1,6 @@
 """Exact Jacobian of a frozen network's predictions, and the normal equations made of it.
 
-What Gauss-Newton methods need of the network of ``_kernels/rtrl.py``: J, the derivatives of all
+What Gauss-Newton methods need of the network of ``_kernels/network.py``: J, the derivatives of all
 predictions by all weights but those that read the outputs, and with the errors e the sums J'J and
 J'e. The weights do not change between rows. So nearly all of Schmidhuber's computation by blocks
 (Neural Computation 4(2), 1992) are products of matrices, which are best left to BLAS: within blocks
@@ -8,7 +8,7 @@ of K rows the adjoints of all predictions, and of the state at the block's end, 
 block's start; one product for each row of W then says what it injected; from block to block the
 sensitivities of the state are carried by one product each. The whole Jacobian is never held.
 
-Everywhere Phi and Psi (T, q) are what ``rtrl.record`` noted, a row with ``starts[k]`` begins a
+Everywhere Phi and Psi (T, q) are what ``network.record`` noted, a row with ``starts[k]`` begins a
 sequence at rest, ``scales`` (T, n_outputs) multiply errors and rows of J, and ``errors`` are
 predictions minus targets, already scaled. A scale is 0 where there is no target.
 """
@@ -31,16 +31,6 @@ def normal_equations(net, W, Phi, Psi, starts, scales, errors):
         JJ += J.T @ J  # BLAS sees that this is symmetric
         Je += errors[rows].ravel() @ J
     return JJ, Je
-
-
-def row_blocks(net, W, Phi, Psi, starts, scales):
-    """The blocks of J'J that belong to one row of W each, shape (n, p, p)."""
-    n, p = len(W), W.shape[1] - net.n_outputs
-    blocks = np.zeros((n, p, p))
-    for _, J in jacobian(net, W, Phi, Psi, starts, scales):
-        of_row = np.ascontiguousarray(J.reshape(-1, n, p).transpose(1, 0, 2))
-        blocks += of_row.transpose(0, 2, 1) @ of_row
-    return blocks
 
 
 def jacobian(net, W, Phi, Psi, starts, scales):

@@ -27,6 +27,14 @@ class Net(NamedTuple):
     hidden_first: bool
 
 
+def new_net(dt, n, n_outputs, hidden_first):
+    """A network of n units; kernels do not look whether it has a step for each of them."""
+    dt = np.array(dt, dtype=float)
+    if dt.shape != (n,):
+        raise ValueError(f"{n} units need as many Euler steps; got an array of shape {dt.shape}.")
+    return Net(dt, n_outputs, hidden_first)
+
+
 class Frozen(NamedTuple):
     """What ``run`` reads."""
 

@@ -34,8 +34,7 @@ class Optimizer(NamedTuple):
 
     solver: int
     learning_rate: float
-    momentum: float
-    velocity: np.ndarray  # (rows, q) momentum, or Adam's first moment
+    first_moment: np.ndarray  # (rows, q) Adam
     second_moment: np.ndarray  # (rows, q) Adam
     covariance: np.ndarray  # (rows, q + 1, ...) DEKF, one per unit
     prior: np.ndarray  # (rows, q) DEKF, the diagonal that covariances start from
@@ -57,11 +56,12 @@ class RowLearning(NamedTuple):
 
 
 @part
-def _sgd(momentum, learning_rate, velocity, w, g):
-    """w -= velocity, velocity = momentum velocity + learning_rate g."""
+def _sgd(learning_rate, w, g):
+    """w -= learning_rate g, which uses g up."""
     for i in range(len(w)):
-        velocity[i] = momentum * velocity[i] + learning_rate * g[i]
-        w[i] -= velocity[i]
+        g[i] *= learning_rate
+    for i in range(len(w)):  # a loop of its own: the product is rounded before it is subtracted
+        w[i] -= g[i]
 
 
 @part
@@ -116,7 +116,7 @@ def _seed(solver, o, x, Y, k, seed):
 @part(fastmath=False)
 def _reset(optimizer):
     """The optimizer as it was at the start."""
-    optimizer.velocity[:] = 0.0
+    optimizer.first_moment[:] = 0.0
     optimizer.second_moment[:] = 0.0
     optimizer.steps[0] = 0
     optimizer.innovation_variance[:] = 1.0
@@ -160,7 +160,7 @@ def learn(learning, X, Y, starts, out):
     if K == 0:
         Phi, Psi = np.empty((1, q)), np.empty((1, q))
     w, slope, delta = W.reshape(n * q)[: rows * q], G.reshape(rows * q), change.reshape(rows * q)
-    first, second = rule.velocity.reshape(-1), rule.second_moment.reshape(-1)
+    first, second = rule.first_moment.reshape(-1), rule.second_moment.reshape(-1)
     explosions = 0
     for k in range(len(X)):
         if starts[k]:
@@ -185,7 +185,7 @@ def learn(learning, X, Y, starts, out):
             else:
                 gradient.readout_gradient(seed, trace, G)
             if solver == SGD:
-                _sgd(rule.momentum, rule.learning_rate, first, w, slope)
+                _sgd(rule.learning_rate, w, slope)
             elif solver == ADAM:
                 _adam(rule.learning_rate, first, second, rule.steps, w, slope)
             else:

@@ -26,6 +26,9 @@ BAND = 10.0
 # Values beyond this are refused: their squares would overflow in the sums.
 LARGEST = 1e100
 
+# An error variance ends here: errors beyond LARGEST say that a network ran wild.
+LARGEST_VARIANCE = LARGEST**2
+
 # Statistics of a stream are frozen after this many known values since the column first varied.
 # Later rows would move them by less than 1/1000 of a standard deviation each, but a net that has
 # learned on one scale should not see that scale drift for ever.
@@ -121,7 +124,7 @@ def track(progress, targets, predictions):
         for c in range(targets.shape[1]):
             some |= targets[k, c] == targets[k, c]
             error = targets[k, c] - predictions[k, c]
-            if abs(error) <= LARGEST and of.size > 0:  # neither is NaN
+            if error * error <= LARGEST_VARIANCE and of.size > 0:  # neither is NaN
                 of[N_ERRORS, c] += 1.0
                 rate = max(1.0 / of[N_ERRORS, c], _RATE)
                 of[VARIANCE, c] += rate * (error * error - of[VARIANCE, c])

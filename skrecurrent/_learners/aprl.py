@@ -6,33 +6,31 @@ from skrecurrent._kernels import aprl, guard, network, scaling
 from skrecurrent._learners.base import Learner
 from skrecurrent._threads import one_blas_thread
 
-# Weights are watched for so many rows, or for n of them if that is more, before they count as good.
+# Weights are watched for so many rows, or for n rows if that is more, before they count as good.
 _WATCHED_ROWS = 100
-
-_NO_GAINS = np.empty(0)
 
 
 class _APRLLearner(Learner):
-    """The network, its guard, and passes of ``fit`` that follow rules of their own."""
+    """The network, its guard, and passes of ``fit`` that each follow a rule of their own."""
 
     target_unit = 0.1  # tanh of an output, which the network reads, stays nearly linear
 
     def __init__(self, *, dt, hidden_first, rule, **size):
         n = size["n_outputs"] + size["n_hidden"]
         super().__init__(**size, n_states=n)
-        self.net = network.Net(np.array(dt, dtype=float), size["n_outputs"], hidden_first)
+        self.net = network.new_net(dt, n, size["n_outputs"], hidden_first)
         self.rule = aprl.Rule(**rule)
         largest = self.target_unit if size["standardize"] else 1.0
-        self.guard = guard.new_guard(self.weights, _NO_GAINS, largest, max(n, _WATCHED_ROWS))
+        self.guard = guard.new_guard(self.weights, guard.NO_GAINS, largest, max(n, _WATCHED_ROWS))
 
     def _predicting(self, units):
         return aprl.run, network.Frozen(self.net, self.weights, units)
 
     def _assigned(self):
-        guard.mark_good(self.guard, self.weights, _NO_GAINS)
+        guard.mark_good(self.guard, self.weights, guard.NO_GAINS)
 
     def practise_anew(self, X, Y, starts, **changes):
-        """A pass of ``fit`` from rest, with a new V and a rule that is changed for this pass.
+        """A pass of ``fit`` from rest, with a new V; ``changes`` of the rule hold for this pass.
 
         Returns how often learning exploded.
         """
@@ -45,7 +43,7 @@ class _APRLLearner(Learner):
 
 
 class OnlineAPRL(_APRLLearner):
-    """The online steps 1-4, as printed or in their prediction-error form."""
+    """The online steps 1-4, as printed or in the prediction-error form."""
 
     def __init__(self, **settings):
         super().__init__(**settings)
@@ -67,11 +65,11 @@ class OnlineAPRL(_APRLLearner):
         self.memory.e[:] = 0.0
 
     def _check(self):
-        """No array of this learner holds a position."""
+        """Nothing to check: no array of this learner holds a position."""
 
 
 class BatchAPRL(_APRLLearner):
-    """Sums over rows at fixed weights, by which these then change, eq. (7)."""
+    """Sums over rows at fixed weights, by which the weights then change, eq. (7)."""
 
     uses_blas = True
 
@@ -88,7 +86,7 @@ class BatchAPRL(_APRLLearner):
         )
 
     def _for_pass(self, learning, rule):
-        """One change for the whole pass, which ``practise_anew`` makes."""
+        """For the whole pass there is one change, and ``practise_anew`` makes it."""
         return learning._replace(rule=rule, interval=np.iinfo(np.int64).max)
 
     def practise_anew(self, X, Y, starts, **changes):

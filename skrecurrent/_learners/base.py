@@ -1,8 +1,9 @@
-"""What all learners share: arrays, a lock, a place in the stream, and kernels bound to them."""
+"""What all learners have: arrays, a lock, a place in the stream, and kernels bound to them."""
 
 import contextlib
 import contextvars
 import copy
+import sys
 import time
 from abc import ABC, abstractmethod
 from typing import NamedTuple
@@ -13,15 +14,15 @@ from skrecurrent._kernels import scaling
 from skrecurrent._kernels._bundle import bind
 from skrecurrent._threads import new_lock, one_blas_thread
 
-# Kernels are called for about so many seconds at a time: Ctrl-C is answered, and other threads may
-# look, between two calls.
+# A call of a kernel takes about so many seconds. Between two calls Ctrl-C is answered, and other
+# threads may look.
 _PIECE_SECONDS = 0.2
 
-# Rows of the first call, of which nobody knows yet how long it takes. Predictions of so few rows
-# run while the learner is locked, which is cheaper than a copy of the network.
+# Rows of the first call, when nobody knows yet how long it will take. So few rows are predicted
+# while the learner is locked, which is cheaper than to copy the network.
 FIRST_PIECE = 16
 
-# Rows of a call, in units of those of the call before, at most.
+# A call has at most so many times the rows of the call before.
 _MOST_GROWTH = 64
 
 # A clock that stands still between two looks counts as having moved by so many seconds.
@@ -29,7 +30,7 @@ _SHORTEST_SECONDS = 1e-9
 
 
 class _NoId:
-    """Stands for 'no sequence id was given'; equal to no id a user may give."""
+    """Stands for 'no sequence id was given'; equal to no id that a user may give."""
 
     def __repr__(self):
         return "no id"
@@ -41,13 +42,13 @@ NO_ID = _NoId()
 class Learner(ABC):
     """A network and all that it remembers.
 
-    Every array is made here or in ``begin`` and is only written in place afterwards: kernels are
-    bound to it once. What changes while rows are learned, the count of rows among it, changes
-    inside a kernel; between two lines of Python a learner is always that of one and the same row.
+    Every array is made here or in ``begin``, and is only written in place afterwards, because
+    kernels are bound to it once. All that changes while rows are learned, the count of rows too,
+    changes inside a kernel: between two lines of Python everything belongs to one and the same row.
     ``lock`` is held while a kernel learns a piece of the rows, and while somebody copies.
 
-    Settings, the keyword arguments of ``__init__``, never change. Together with the arrays they are
-    what is pickled: a loaded learner is made anew and its arrays are filled.
+    The keyword arguments of ``__init__``, the settings, never change. Settings and arrays are what
+    is pickled: a loaded learner is made from its settings, and then its arrays are filled.
 
     Attributes
     ----------
@@ -56,18 +57,18 @@ class Learner(ABC):
     state : ndarray
         Zero at rest. Its first n entries belong to ``weights``.
     units : scaling.Units
-        Statistics of the columns of X and y, empty where these are taken as they are.
+        Statistics of the columns of X and y; empty if values are taken as they are.
     progress : scaling.Progress
-        The variance of recent errors, and how many rows there were.
+        The variance of recent errors, and the number of rows so far.
     """
 
-    # What a standard deviation of a target is in the units of the network, if it standardises.
+    # What a standard deviation of a target becomes in network units, with ``standardize``.
     target_unit = 1.0
 
-    # Whether the kernel that learns calls BLAS for matrices so large that it might use threads.
+    # Whether the kernel that learns hands BLAS matrices so large that BLAS might use threads.
     uses_blas = False
 
-    # Names of the arrays that training changes, of which ``fit`` keeps the best.
+    # Names of the arrays that training changes; ``fit`` keeps the best of them.
     learned = ("weights",)
 
     def __new__(cls, **settings):
@@ -94,33 +95,34 @@ class Learner(ABC):
 
     @abstractmethod
     def _learning(self, units, progress):
-        """The kernel that learns rows, and what it reads and writes: its first argument."""
+        """The kernel that learns rows, and the named tuple of all that it reads and writes."""
 
     @abstractmethod
     def _predicting(self, units):
-        """The kernel that runs the frozen network, and what it reads."""
+        """The kernel that runs the frozen network, and the named tuple of all that it reads."""
 
     @abstractmethod
     def forget(self):
-        """What the learning rule knows of earlier rows of the sequence becomes zero."""
+        """Make zero what the learning rule knows of earlier rows of the sequence."""
 
     @abstractmethod
     def _assigned(self):
-        """Weights did not come from learning: tell the guard and the filters."""
+        """Tell the guard and the filters of weights that did not come from learning."""
 
     @abstractmethod
     def _check(self):
-        """Raise ValueError if a position counted in an array, as unpickled, is none."""
+        """Raise ValueError if a position that was unpickled lies outside its array."""
 
     def nbytes_of_stream(self):
-        """Bytes that ``begin`` will need."""
+        """How many bytes ``begin`` will take."""
         return 0
 
-    def _begin(self):  # noqa: B027 - most learners need no more for a stream than for a fit
-        """Make the arrays that only a stream needs, and whatever belongs into them."""
+    def _begin(self):
+        """The attributes that only a stream needs, by name; sets none of them itself."""
+        return {}
 
     def _new_units(self, n_features, n_outputs):
-        """Statistics of no rows: of the columns of X and of those of y."""
+        """Statistics before the first row, for the columns of X and those of y."""
         return scaling.Units(
             scaling.new_statistics(n_features),
             scaling.new_statistics(n_outputs, self.target_unit),
@@ -129,10 +131,12 @@ class Learner(ABC):
     # ------------------------------------------------------------------ learning
 
     def learn(self, X, Y, starts, ids=None):
-        """Learn rows of a stream, given in the user's units; returns how often that exploded."""
+        """Learn rows of a stream, in the user's units; returns how often learning exploded."""
         if not self.begun:
             self.begin()
         if ids is None:
+            if self._mark.ids is not None:  # Ctrl-C left them: they say nothing of these rows
+                self._mark = _Mark(self.last_id, None, 0)
             return self._learn_pieces(X, Y, starts)
         self._mark = _Mark(self.last_id, np.array(ids), self.n_rows)  # before a row is learned
         explosions = self._learn_pieces(X, Y, starts)
@@ -152,14 +156,15 @@ class Learner(ABC):
                 return self._call(_LEARN, X, Y, starts, np.empty(Y.shape))[0]
 
     def practise(self, X, Y, starts):
-        """Learn rows given in the network's units, as a pass of ``fit``; returns explosions.
+        """Learn rows in network units, as a pass of ``fit``; returns how often that exploded.
 
-        The same kernel as that of a stream. Nothing enters the units or the count of rows.
+        The kernel is that of a stream. Nothing enters the units, the count of rows or the error
+        variance.
         """
         return self._practise(self._learning(scaling.AS_GIVEN, scaling.untracked()), X, Y, starts)
 
     def _practise(self, learning, X, Y, starts):
-        """``practise`` with a kernel, and what it is to read and write."""
+        """``practise`` with this kernel, and this named tuple for it."""
         explosions, learn = 0, None
         with one_blas_thread if self.uses_blas else contextlib.nullcontext():
             for piece in _practised_pieces(self, X, Y, starts):
@@ -169,39 +174,40 @@ class Learner(ABC):
         return explosions
 
     def begin(self):
-        """Make what only a stream needs, unless it is there."""
+        """Make what only a stream needs, if that is not there yet."""
         if not self.begun:
             with self.lock:
-                self._begin()
-                self.begun = True
+                made = self._begin()
                 self._bound = {}
+                # at once, so that neither Ctrl-C nor a lack of memory leaves a part of it
+                vars(self).update(made, begun=True)
 
     def rest(self):
-        """To the rest state, all zeros; no sequence is under way."""
+        """Go to the rest state, all zeros. No sequence is running then."""
         with self.lock:
             self.state[:] = 0.0
             self.forget()
             self._mark = _Mark(NO_ID, None, 0)
 
     def name_sequence(self, last_id):
-        """The row at which the state stands belongs to this sequence."""
+        """Say which sequence the last row belongs to."""
         self._mark = _Mark(last_id, None, 0)
 
     def assign(self, **arrays):
-        """Replace learned arrays, by name, from outside. The only way to do so."""
+        """Replace learned arrays, by name. Nobody outside may do this in another way."""
         with self.lock:
             for name, array in arrays.items():
                 getattr(self, name)[...] = array
             self._assigned()
 
     def absorb(self, X, Y):
-        """Let training rows enter the units, unless these are frozen, which they then are."""
+        """Let training rows enter the units, unless these are frozen, and freeze them."""
         for statistics, values in zip(self.units, (X, Y), strict=True):
             scaling.absorb(statistics, values, np.inf, np.empty_like(values))
             statistics[scaling.FROZEN] = True
 
     def inherit(self, other):
-        """Take over what another learner of the same size has learned, its units and counts."""
+        """Take over what a learner of the same size has learned, with its units and progress."""
         for mine, theirs in zip((*self.units, *self.progress), (*other.units, *other.progress)):
             mine[...] = theirs
         self.assign(**{name: getattr(other, name) for name in self.learned})
@@ -209,7 +215,7 @@ class Learner(ABC):
     # ------------------------------------------------------------------ looking
 
     def predict(self, X, starts, return_std=False):
-        """Predictions in the user's units, and standard deviations; nothing is changed."""
+        """Predictions and standard deviations (or None) in the user's units; changes nothing."""
         with self.lock:
             deviations = self._deviations() if return_std else None
             if len(X) <= FIRST_PIECE:
@@ -220,13 +226,13 @@ class Learner(ABC):
         return frozen.run(X, starts), deviations
 
     def frozen(self):
-        """The network as it now is, on copies: it runs while this learner goes on learning."""
+        """A copy of the network as it now is, which runs while this learner goes on learning."""
         with self.lock:
             kernel, network = self._predicting(self.units)
             return Frozen(kernel, copied(network), self.running_state.copy(), self.n_outputs)
 
     def run_from_rest(self, X, starts):
-        """Predictions in the network's units; the state is then where the rows end."""
+        """Predictions in network units, from rest; the state moves to the end of the rows."""
         self.state[:] = 0.0
         out = np.empty((len(X), self.n_outputs))
         for piece in pieces(X, starts, out):
@@ -235,11 +241,11 @@ class Learner(ABC):
 
     @property
     def running_state(self):
-        """What of the state moves when the frozen network runs."""
+        """The part of the state that moves when the frozen network runs."""
         return self.state
 
     def to_network_units(self, X, Y):
-        """Rows and targets as the network sees them; the units stay as they are."""
+        """Rows and targets as the network sees them. The units do not change."""
         if self.units.X.size == 0:
             return X, Y
         scaled_X, scaled_Y = np.empty_like(X), np.empty_like(Y)
@@ -248,7 +254,7 @@ class Learner(ABC):
         return scaled_X, scaled_Y
 
     def look(self, name):
-        """A copy of one of the arrays, not to be written to."""
+        """A read-only copy of one of the arrays."""
         with self.lock:
             array = getattr(self, name).copy()
         array.flags.writeable = False
@@ -256,12 +262,12 @@ class Learner(ABC):
 
     @property
     def n_rows(self):
-        """Rows of all streams so far."""
+        """The number of rows of all streams so far."""
         return int(self.progress.rows[scaling.ROWS])
 
     @property
     def n_known(self):
-        """Rows with a target that were learned, in ``fit`` once in each epoch."""
+        """The number of rows with a target that were learned; ``fit`` counts them in each epoch."""
         return int(self.progress.rows[scaling.KNOWN])
 
     @property
@@ -277,11 +283,11 @@ class Learner(ABC):
     # ------------------------------------------------------------------ copies
 
     def snapshot(self):
-        """Copies of what a pass of training changes for good: learned arrays and the state."""
+        """Copies of the learned arrays and the state: all that training changes for good."""
         return {name: getattr(self, name).copy() for name in (*self.learned, "state")}
 
     def restore(self, snapshot):
-        """Back to a snapshot of this learner, or of one that has the same learned arrays."""
+        """Go back to a snapshot of this learner, or of one with the same learned arrays."""
         self.state[: len(snapshot["state"])] = snapshot["state"]
         self.assign(**{name: snapshot[name] for name in self.learned})
 
@@ -290,7 +296,7 @@ class Learner(ABC):
             return {
                 "settings": self.settings,
                 "begun": self.begun,
-                "last_id": self.last_id,
+                "last_id": _saved_id(self.last_id),
                 "arrays": {name: array.copy() for name, array in self._arrays()},
             }
 
@@ -299,7 +305,7 @@ class Learner(ABC):
         self.__init__(**self.settings)
         self._make_room(state)
         self._fill(state["arrays"])
-        self._mark = _Mark(state["last_id"], None, 0)
+        self._mark = _Mark(_loaded_id(state["last_id"]), None, 0)
         self._check()
 
     def __deepcopy__(self, memo):
@@ -308,11 +314,11 @@ class Learner(ABC):
         return twin
 
     def copy(self):
-        """A learner of its own that goes on from here."""
+        """A second learner, which goes on from here by itself."""
         return copy.deepcopy(self)
 
     def _make_room(self, state):
-        """Make the arrays that a pickled learner had and a new one has not."""
+        """Make the arrays that the pickled learner had and a new one has not."""
         if state["begun"]:
             self.begin()
 
@@ -332,7 +338,7 @@ class Learner(ABC):
             array[...] = given
 
     def _arrays(self):
-        """Names and arrays of all that is remembered, in attributes without an underscore."""
+        """Names and arrays of all that is remembered: attributes without an underscore."""
         for name, value in vars(self).items():
             if not name.startswith("_"):
                 yield from named_arrays(name, value)
@@ -344,20 +350,20 @@ class Learner(ABC):
         return bound(*arguments)
 
     def _contents(self, use):
-        """The kernel for a use, and what it is bound to."""
+        """The kernel for this use, and the named tuple that it is bound to."""
         if use == _LEARN:
             return self._learning(self.units, self.progress)
         return self._predicting(self.units if use == _PREDICT else scaling.AS_GIVEN)
 
 
-# What a learner calls lasting kernels for; all but _RUN are given rows in the user's units.
+# What a learner's bound kernels are for. All but that of _RUN are given rows in the user's units.
 _LEARN = "learn"
 _PREDICT = "predict"
 _RUN = "run"
 
 
 class _Size(NamedTuple):
-    """Of a network."""
+    """The size of a network."""
 
     n_hidden: int
     n_features: int
@@ -365,11 +371,11 @@ class _Size(NamedTuple):
 
 
 class _Mark(NamedTuple):
-    """Where sequence ids stand.
+    """From which the id of the last row follows.
 
-    While a call learns rows, ``ids`` are theirs and ``first`` is how many rows there were before.
-    So the last id follows from the number of rows, which kernels count, and is right whenever
-    Python is interrupted.
+    While a call learns rows, ``ids`` are those of its rows, and ``first`` is the number of rows
+    before it. The last id then follows from the number of rows, which kernels count, and is right
+    whenever Python is interrupted.
     """
 
     before: object
@@ -380,6 +386,24 @@ class _Mark(NamedTuple):
         if self.ids is None or n_rows == self.first:
             return self.before
         return self.ids[n_rows - self.first - 1]
+
+
+def _saved_id(name):
+    """A sequence id in a form that every format can hold; skops cannot make pandas' Timestamps."""
+    timestamp = getattr(sys.modules.get("pandas"), "Timestamp", ())  # if there is one, it is there
+    if not isinstance(name, timestamp):
+        return name
+    return {"moment": name.to_datetime64(), "in_utc": name.tz is not None}
+
+
+def _loaded_id(saved):
+    """An id equal to the one that was saved; ids of users are never dicts, which have no hash."""
+    if not isinstance(saved, dict):
+        return saved
+    from pandas import Timestamp
+
+    moment = Timestamp(saved["moment"])
+    return moment.tz_localize("UTC") if saved["in_utc"] else moment
 
 
 class Frozen:
@@ -400,7 +424,7 @@ class Frozen:
 
 
 def named_arrays(name, value):
-    """The arrays in a value, which may be a named tuple of others, with the paths to them."""
+    """The arrays in a value, which may be a named tuple, and the paths to them."""
     if isinstance(value, np.ndarray):
         yield name, value
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -409,7 +433,7 @@ def named_arrays(name, value):
 
 
 def copied(value):
-    """A named tuple whose arrays are copies."""
+    """The same named tuple, with copies of its arrays."""
     if isinstance(value, np.ndarray):
         return value.copy()
     if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -421,7 +445,7 @@ def copied(value):
 
 
 def pieces(*tables):
-    """The same rows of all tables, so many at a time that they take a fraction of a second."""
+    """The rows of all tables, so many at a time that a piece takes a fraction of a second."""
     return [tables] if len(tables[0]) <= FIRST_PIECE else _growing_pieces(tables)
 
 
@@ -435,13 +459,13 @@ def _growing_pieces(tables):
         size *= int(min(max(_PIECE_SECONDS / 2 / seconds, 1), _MOST_GROWTH))
 
 
-# Who watches the passes of ``fit`` in this context.
+# Who watches passes of ``fit`` in this context.
 _watcher = contextvars.ContextVar("watcher", default=None)
 
 
 @contextlib.contextmanager
 def watched(watcher):
-    """Within this context passes of ``fit`` learn one row at a time, which changes no bit.
+    """In this context passes of ``fit`` learn one row at a time, which changes no bit.
 
     ``watcher.begin(learner)`` is called when an epoch begins and before the first row of a pass,
     ``watcher.see(learner)`` after each row and when an epoch ends.
@@ -451,6 +475,11 @@ def watched(watcher):
         yield
     finally:
         _watcher.reset(token)
+
+
+def is_watched():
+    """Whether somebody watches."""
+    return _watcher.get() is not None
 
 
 def tell_watcher(event, learner):

@@ -1,14 +1,17 @@
-"""The learner of the net that changes its own weights, by the exact gradient."""
+"""The learner of the network that changes its own weights, by the exact gradient."""
 
 import numpy as np
 
 from skrecurrent._kernels import fast_weight, guard, scaling
 from skrecurrent._learners.base import Learner
 
-# What the paper's form sees of a column: the mean, a standard deviation, and how far from the mean
-# a row may be. All of it is then in [0, 1].
+# The paper's form sees every column in [0, 1]: the mean of a column becomes this.
 _PAPER_CENTRE = 1 / 2
+
+# What a standard deviation becomes.
 _PAPER_UNIT = 1 / 6
+
+# How far from the centre a value may be.
 _PAPER_LIMIT = 1 / 2
 
 
@@ -35,7 +38,7 @@ class FastWeights(Learner):
         self._stream = stream
 
     def _new_units(self, n_features, n_outputs):
-        """Columns of 0 and 1 stay as they are; to the paper's form all others come in [0, 1]."""
+        """Columns of 0 and 1 stay as they are; the paper's form brings all others to [0, 1]."""
         centre, limit = (_PAPER_CENTRE, _PAPER_LIMIT) if self.is_paper else (0.0, np.inf)
         return scaling.Units(
             scaling.new_statistics(
@@ -46,9 +49,12 @@ class FastWeights(Learner):
 
     def _begin(self):
         n, q = self.weights.shape
-        self.sensitivities = fast_weight.new_sensitivities(n, q, not self.is_paper)
-        self.optimizer = fast_weight.new_optimizer(n, q, not self.is_paper, **self._stream)
+        learns_gains = not self.is_paper
         self._assigned()
+        return {
+            "sensitivities": fast_weight.new_sensitivities(n, q, learns_gains),
+            "optimizer": fast_weight.new_optimizer(n, q, learns_gains, **self._stream),
+        }
 
     def _learning(self, units, progress):
         return fast_weight.learn, fast_weight.FastLearning(
@@ -82,7 +88,7 @@ class FastWeights(Learner):
             raise ValueError(f"{waiting} rows cannot wait for an update.")
 
     def fast_weights(self):
-        """The weights as they now are, in the middle of a sequence; not to be written to."""
+        """The weights as they now are, in the middle of a sequence; a read-only copy."""
         with self.lock:
             weights = fast_weights_in(self.state, self.weights)
         weights.flags.writeable = False
@@ -97,7 +103,7 @@ class FastWeights(Learner):
 
     @property
     def n_parameters(self):
-        """How many numbers are learned: gains are constant in the paper's form."""
+        """How many numbers are learned. Gains are constant in the paper's form."""
         return self.weights.size + (0 if self.is_paper else self.gains.size)
 
     def parameters(self):
@@ -119,7 +125,7 @@ class FastWeights(Learner):
 
     @staticmethod
     def nbytes(n_hidden, n_features, n_outputs, streams):
-        """What the network takes, and the sensitivities of a stream."""
+        """The bytes that the network takes, and in a stream the sensitivities too."""
         n = n_outputs + n_hidden
         q = n + n_features + 1
         n_learned, n_states = n * q + n + q + 1, n * q + n
@@ -127,5 +133,5 @@ class FastWeights(Learner):
 
 
 def fast_weights_in(state, weights):
-    """The weights in a state, which holds how far they are from the slow ones."""
+    """The weights of a state, which holds their distance from the slow weights."""
     return weights + state[len(weights) :].reshape(weights.shape)

@@ -9,8 +9,8 @@ from skrecurrent._kernels import gradient, guard, network, rtrl
 from skrecurrent._kernels.covariance import covariance_shape
 from skrecurrent._learners.base import Learner
 
-# From this many units on the matrix products of the gradient may be large enough for BLAS to split
-# them over threads: the block's end from 56 units, each row from about 80.
+# From this many units on BLAS may split the gradient's matrix products over threads: those at a
+# block's end from 56 units on, those of each row from about 80 on.
 _THREADED_UNITS = 48
 
 # Prior variances of the weights for the Kalman filter "dekf". Output rows start at zero and know
@@ -22,23 +22,40 @@ SOLVERS = {"dekf": rtrl.DEKF, "sgd": rtrl.SGD, "adam": rtrl.ADAM}
 
 
 class Curvature(NamedTuple):
-    """What a fit knows about its weights: where filters start that go on learning."""
+    """What a fit knows about its weights; the filters of a stream start from it."""
 
     blocks: np.ndarray  # (trained rows, q, q), each row's block of J'J; 0 for output feedback
     squares: np.ndarray  # (n_outputs,) mean squared errors
 
 
 class RTRLLearner(Learner):
-    """The network; ``n_more_states`` are those of what predicts beside it."""
+    """The network; ``n_more_states`` are those of what predicts beside it.
 
-    def __init__(self, *, dt, hidden_first, train_hidden, n_more_states=0, **size):
+    With ``free_dt`` training may choose the Euler steps of hidden units, and writes to ``net.dt``.
+    """
+
+    def __init__(self, *, dt, hidden_first, train_hidden, free_dt=False, n_more_states=0, **size):
         n_outputs = size["n_outputs"]
-        super().__init__(**size, n_states=n_outputs + size["n_hidden"] + n_more_states)
-        self.train_hidden = train_hidden
-        self.net = network.Net(np.array(dt, dtype=float), n_outputs, hidden_first)
+        n = n_outputs + size["n_hidden"]
+        super().__init__(**size, n_states=n + n_more_states)
+        self.train_hidden, self.free_dt = train_hidden, free_dt
+        self.net = network.new_net(dt, n, n_outputs, hidden_first)
 
     def draw_seed(self, random_state):
         """Draw what random numbers that are needed later follow from; most learners need none."""
+
+    def inherit(self, other):
+        if self.free_dt:
+            hidden = slice(self.n_outputs, None)
+            self.net.dt[hidden] = other.net.dt[hidden]
+        super().inherit(other)
+
+    def snapshot(self):
+        return {**super().snapshot(), "dt": self.net.dt.copy()}
+
+    def restore(self, snapshot):
+        self.net.dt[:] = snapshot["dt"]
+        super().restore(snapshot)
 
     def loss_gradient(self, X, Y, starts):
         """Half the sum of squared errors, from rest, and its derivative by ``weights``."""
@@ -48,22 +65,19 @@ class RTRLLearner(Learner):
         return network.loss_gradient(self.net, W, X, Y, starts, derivative), derivative
 
 
-_NO_GAINS = np.empty(0)
-
-
 class RowLearner(RTRLLearner):
-    """Every row's gradient at once changes the weights: "sgd", "adam" and "dekf"."""
+    """The gradient of a row changes the weights at once: "sgd", "adam" and "dekf"."""
 
-    def __init__(self, *, solver, learning_rate=0.0, momentum=0.0, **network):
+    def __init__(self, *, solver, learning_rate=0.0, **network):
         super().__init__(**network)
         n, q = self.weights.shape
         self.uses_blas = n >= _THREADED_UNITS
-        self.guard = guard.new_guard(self.weights, _NO_GAINS, 1.0, n)
+        self.guard = guard.new_guard(self.weights, guard.NO_GAINS, 1.0, n)
         length = gradient.block_length(n)
         self.block = gradient.new_block(n, q, self.n_outputs, length, self.train_hidden)
         n_rows = n if self.train_hidden else self.n_outputs
         self.optimizer = _new_optimizer(
-            SOLVERS[solver], n_rows, q, self.n_outputs, float(learning_rate), float(momentum)
+            SOLVERS[solver], n_rows, q, self.n_outputs, float(learning_rate)
         )
 
     def _learning(self, units, progress):
@@ -83,7 +97,7 @@ class RowLearner(RTRLLearner):
         return network.run, network.Frozen(self.net, self.weights, units)
 
     def _assigned(self):
-        guard.mark_good(self.guard, self.weights, _NO_GAINS)
+        guard.mark_good(self.guard, self.weights, guard.NO_GAINS)
 
     def forget(self):
         gradient.forget(self.block)
@@ -96,7 +110,7 @@ class RowLearner(RTRLLearner):
 
     @staticmethod
     def nbytes(n_hidden, n_features, n_outputs, solver, train_hidden):
-        """What learning takes, the best and the last good weights included."""
+        """The bytes that learning takes, with the best and the last good weights."""
         n = n_outputs + n_hidden
         q = n + n_features + 1
         numbers = _numbers_of_network(n, q, n_outputs, train_hidden)
@@ -106,7 +120,7 @@ class RowLearner(RTRLLearner):
 
 
 def _numbers_of_network(n, q, n_outputs, train_hidden):
-    """Of weights, the best and the last good of them, scratch, and the unfinished block."""
+    """Numbers in the weights, in the best and last good ones, in scratch, and in the block."""
     numbers = 6 * n * q
     if train_hidden:
         K = gradient.block_length(n)
@@ -114,23 +128,21 @@ def _numbers_of_network(n, q, n_outputs, train_hidden):
     return numbers
 
 
-def _new_optimizer(solver, n_rows, q, n_outputs, learning_rate, momentum):
-    """A rule that has not made a step; arrays that it does not use are empty."""
-    used = {name: np.zeros((0, 0)) for name in ("velocity", "second_moment", "prior")}
+def _new_optimizer(solver, n_rows, q, n_outputs, learning_rate):
+    """A rule that has not made a step. Arrays that this rule does not use are empty."""
+    used = {name: np.zeros((0, 0)) for name in ("first_moment", "second_moment", "prior")}
     covariance = np.zeros((0, 0, 0))
     if solver == rtrl.DEKF:
         used["prior"] = np.full((n_rows, q), _HIDDEN_PRIOR)
         used["prior"][:n_outputs] = _OUTPUT_PRIOR
         covariance = np.zeros(covariance_shape(n_rows, q))
         covariance[:, np.arange(q), np.arange(q)] = used["prior"]
-    else:
-        used["velocity"] = np.zeros((n_rows, q))
-        if solver == rtrl.ADAM:
-            used["second_moment"] = np.zeros((n_rows, q))
+    elif solver == rtrl.ADAM:
+        used["first_moment"] = np.zeros((n_rows, q))
+        used["second_moment"] = np.zeros((n_rows, q))
     return rtrl.Optimizer(
         solver=solver,
         learning_rate=learning_rate,
-        momentum=momentum,
         covariance=covariance,
         innovation_variance=np.ones(n_outputs),
         steps=np.zeros(1, dtype=np.int64),

@@ -75,23 +75,23 @@ class StreamLearner(RTRLLearner):
             self.seed[0] = other.seed[0]
 
     def _begin(self):
-        """Parts for the weights and the state as they now are."""
-        self._make_parts()
+        """Make parts for the weights and the state as they now are."""
+        parts = self._new_parts()
         if self.train_hidden:
-            self._draw(np.random.RandomState(self.seed[0]))
-        stream.restart(self.stream, self.weights)
+            self._draw(parts, np.random.RandomState(self.seed[0]))
+        stream.restart(parts, self.weights)
         if self.curvature is not None:
             with one_blas_thread:
-                filters.resume(self.stream.own, *self.curvature)
-            self.curvature = None
+                filters.resume(parts.own, *self.curvature)
+        return {"stream": parts, "curvature": None}
 
-    def _make_parts(self):
+    def _new_parts(self):
         (n_hidden, m, n_outputs), (r, n_joint, n_lags) = self.size, self._extra
         q, outputs = self.weights.shape[1], n_outputs if self.train_hidden else 0
         scale = stream.prior_of_wide(n_hidden + r, m)
         lags, features = n_lags + 1, len(scale)
         n_read = stream.depths(m).joint * m
-        self.stream = stream.Stream(
+        return stream.Stream(
             reserve=stream.Reserve(
                 np.zeros((r, n_hidden + r + m + 1)), np.resize(self.net.dt[n_outputs:], r)
             ),
@@ -110,9 +110,9 @@ class StreamLearner(RTRLLearner):
     def _n_parts(self):
         return stream.N_PARTS if self.train_hidden else 1
 
-    def _draw(self, random_state):
-        """The reserve and the first weights of the joint network."""
-        reserve, small, n_hidden = self.stream.reserve.W, self.stream.joint, self.size[0]
+    def _draw(self, parts, random_state):
+        """Draw the reserve and the first weights of the joint network."""
+        reserve, small, n_hidden = parts.reserve.W, parts.joint, self.size[0]
         r = len(reserve)
         scales = {
             "spectral_radius": _SPECTRAL_RADIUS,
@@ -128,7 +128,7 @@ class StreamLearner(RTRLLearner):
         _reservoir.draw(small.start, 0, random_state, **scales)
 
     def know(self, curvature):
-        """Start from what a fit knows about its weights."""
+        """Let the stream start from what a fit knows about its weights."""
         self.curvature = curvature
 
     def _learning(self, units, progress):
@@ -175,8 +175,7 @@ class StreamLearner(RTRLLearner):
 
     def _make_room(self, state):
         if state["begun"]:
-            self._make_parts()
-            self.begun = True
+            self.stream, self.begun = self._new_parts(), True
         names = [name for name in state["arrays"] if name.startswith("curvature.")]
         if names:
             n, q = self.weights.shape
@@ -196,7 +195,7 @@ class StreamLearner(RTRLLearner):
 
     @staticmethod
     def nbytes(n_hidden, n_features, n_outputs, train_hidden):
-        """What a stream takes."""
+        """The bytes that a stream takes."""
         r, n_joint, n_lags = stream_size(n_hidden, n_features, n_outputs, train_hidden)
         n, n_filters = n_outputs + n_hidden, n_outputs * filters.N_FILTERS
         q = n + n_features + 1

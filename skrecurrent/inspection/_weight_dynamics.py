@@ -98,6 +98,9 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
     :class:`~skrecurrent.RTRLRegressor` is not coupled: its `row_ratios` differ from epoch to epoch.
     Since it starts with C = 0, its distances are always 1.
 
+    *Starts.* A fit by least squares from several starts has no single course; with ``init="auto"``
+    that from a random network is recorded.
+
     Every row is learned by a call of its own, which takes some tens of microseconds more
     than in ``fit`` and leads to the same bits.
 
@@ -125,9 +128,11 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
             "weight_dynamics needs a recurrent regressor of this package, such as "
             f"RTRLRegressor(); got {kind}."
         )
-    recorder = _Recorder()
+    recorder, estimator = _Recorder(), clone(estimator)
+    if estimator.get_params().get("init") == "auto":
+        estimator.set_params(init="random")
     with watched(recorder):
-        clone(estimator).set_callbacks(recorder).fit(X, y, sequence_id=sequence_id)
+        estimator.set_callbacks(recorder).fit(X, y, sequence_id=sequence_id)
     return recorder.dynamics()
 
 

@@ -18,6 +18,7 @@ from tests.benchmarks import (
     fast_weight_kernel,
     fast_weights,
     one_row,
+    plants,
     rtrl_kernel,
     scaling,
     streaming,
@@ -34,6 +35,7 @@ edit by hand. One thread throughout. The machines are shared: compare ratios, no
 
 SECTIONS = {
     "accuracy": ("Accuracy of `fit` at defaults", accuracy.report),
+    "plants": ("Real plants: published records, in simulation", plants.report),
     "closed_loop": ("Closed loop: forecasts from forecasts", closed_loop.report),
     "streaming": ("Streams: one pass, each row predicted before it is learned", streaming.report),
     "calibration": ("Intervals: how many of the values are in them", calibration.report),
@@ -93,12 +95,17 @@ def write(texts):
 def main():
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(SECTIONS))
-    names = parser.parse_args().sections or SECTIONS
+    parser.add_argument("--plants", metavar="FOLDER", help="records for the section plants")
+    given = parser.parse_args()
+    names = given.sections or [name for name in SECTIONS if name != "plants" or given.plants]
+    if "plants" in names and not given.plants:
+        parser.error("plants needs --plants FOLDER")
     if unknown := set(names) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     for name in names:
         title, report = SECTIONS[name]
-        text = f"{circumstances()}\n\n{report()}"
+        begun = circumstances()
+        text = f"{begun}\n\n{report(given.plants) if name == 'plants' else report()}"
         write(written() | {title: text})  # at once, for the next one may take long
 
 

@@ -5,6 +5,7 @@ from numba import njit
 
 from skrecurrent import APRLRegressor
 from tests.benchmarks.table import interleaved_seconds, markdown
+from tests.common import learner_of
 
 N_FEATURES, REPEATS = 1, 9
 
@@ -91,7 +92,7 @@ def contestants(n_hidden, n_rows):
     hidden_first, _ = ours(n_hidden, X, y, "hidden-first")
     W = estimator.weights_.copy()
     n, q = W.shape
-    dt = estimator._net.dt
+    dt = learner_of(estimator).net.dt
     naive_state = W.copy(), W.copy(), np.eye(q) / 0.1, np.zeros(n), np.zeros(1)
     floor_state = W.copy(), np.eye(q), np.full(q, 1e-6), np.zeros(n)
     functions = {

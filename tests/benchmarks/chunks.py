@@ -13,7 +13,14 @@ from skrecurrent._aprl import _JUDGED_FRACTION
 from skrecurrent._fast_weight import _cut
 from skrecurrent.datasets import make_narma
 from tests.benchmarks.cold_start import ESTIMATORS, in_new_process
-from tests.benchmarks.table import bare_learning, markdown, missed_goals, seconds_for_a_while
+from tests.benchmarks.table import (
+    bare_learning,
+    bare_prediction,
+    markdown,
+    missed_goals,
+    seconds_for_a_while,
+)
+from tests.common import learner_of
 
 N_CHUNK, N_FIT, CHUNK_GOAL, FIT_GOAL = 1000, 2000, 1.05, 1.10
 
@@ -84,16 +91,13 @@ def chunks():
 
 def one_pass(model, X, y):
     """Functions that let a fitted network learn the rows by its kernel, and run over them."""
-    starts, out = np.zeros(len(X), np.bool_), np.empty((len(X), 1))
-
-    def run():
-        model._run(X, starts, out, model._state.copy(), model._statistics)
-
+    run = bare_prediction(model, X)
     if not isinstance(model, FastWeightRegressor):
         return bare_learning(model, X, y), run
-    rows, targets = model._to_network_units(X, y[:, None])  # its streams take another kernel
-    sequences = _cut(starts, model.sequence_length)
-    return lambda: model._loss_gradient(rows, targets, sequences), run
+    learner = learner_of(model)  # its streams take another kernel
+    rows, targets = learner.to_network_units(X, y[:, None])
+    sequences = _cut(np.zeros(len(X), np.bool_), model.sequence_length)
+    return lambda: learner.loss_gradient(rows, targets, sequences), run
 
 
 def fits():

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, clone
 
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
 from skrecurrent.datasets import make_mackey_glass, make_narma
-from tests.benchmarks.table import bare_learning, interleaved_seconds, markdown
+from tests.benchmarks.table import bare_learning, bare_prediction, interleaved_seconds, markdown
 
 N_ROWS, REPEATS, N_SEEDS, WARM_UP = 1000, 9, 3, 200
 
@@ -29,8 +29,8 @@ def contestants(estimator):
     """The stream through the public methods, and the kernels alone on the same rows."""
     X, y = make_narma(2 * N_ROWS, random_state=0)
     estimator.partial_fit(X[:N_ROWS], y[:N_ROWS])
-    rows, starts, out = X[N_ROWS:], np.zeros(N_ROWS, np.bool_), np.empty((N_ROWS, 1))
-    learn = bare_learning(estimator, rows, y[N_ROWS:])
+    rows = X[N_ROWS:]
+    learn, run = bare_learning(estimator, rows, y[N_ROWS:]), bare_prediction(estimator, rows)
 
     def one_by_one():
         for k in range(N_ROWS, 2 * N_ROWS):
@@ -38,7 +38,7 @@ def contestants(estimator):
             estimator.partial_fit(X[k : k + 1], y[k : k + 1])
 
     def kernels():
-        estimator._run(rows, starts, out, estimator._state.copy(), estimator._statistics)
+        run()
         learn()
 
     return one_by_one, kernels

@@ -14,6 +14,7 @@ from sklearn.base import clone
 
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
 from tests.benchmarks.table import markdown
+from tests.common import learner_of
 from tests.test_aprl_kernel import full_inverses
 from tests.test_rtrl_kernel import awake
 
@@ -59,8 +60,9 @@ def covariances(estimator):
     """Those of the learning rule, as full matrices; none for gradient descent."""
     if isinstance(estimator, APRLRegressor):
         return full_inverses(estimator)
-    rule = estimator._memory[1]
-    return awake(rule) if getattr(rule, "covariance", np.empty(0)).size else []
+    learner = learner_of(estimator)
+    filters = getattr(learner, "bank", None) or getattr(learner, "optimizer", None)
+    return awake(filters) if getattr(filters, "covariance", np.empty(0)).size else []
 
 
 def soak(estimator, kind, n_rows):

@@ -7,12 +7,12 @@ from functools import partial
 import numpy as np
 
 from skrecurrent import RTRLRegressor
-from skrecurrent._fitted import fitted_record
 from skrecurrent._kernels import stream
 from skrecurrent.datasets import load_elnino, load_sunspots, make_switching_system
 from tests.benchmarks.accuracy import GENERATED
 from tests.benchmarks.stream_peers import PEERS
 from tests.benchmarks.table import lost_rows, markdown, missed_goals, not_installed
+from tests.common import learner_of
 
 N_SEEDS, N_ROWS, WARM_UP = 5, 3000, 200
 
@@ -97,7 +97,7 @@ def prequential(estimator, X, y, left_out=None):
         row = X[k : k + 1]
         whole[k] = estimator.predict(row)[0]
         if left_out is not None:  # its share then is 0
-            fitted_record(estimator).learner.stream.error[:, left_out] = 1e200
+            learner_of(estimator).stream.error[:, left_out] = 1e200
         estimator.partial_fit(row, y[k : k + 1])
     return whole
 

@@ -4,6 +4,9 @@ import time
 
 import numpy as np
 
+from skrecurrent._kernels._bundle import bind
+from tests.common import learner_of
+
 
 def markdown(header, rows):
     lines = [header, ["---"] * len(header), *rows]
@@ -65,8 +68,16 @@ def seconds_for_a_while(functions, seconds=10):
 
 def bare_learning(estimator, X, y):
     """A function that has the estimator learn the rows by its kernel, with no checks around it."""
-    targets = y.reshape(len(y), -1)
-    starts, out = np.zeros(len(X), np.bool_), np.empty_like(targets)
-    return lambda: estimator._learn(
-        X, targets, starts, out, estimator._statistics, estimator._progress
-    )
+    learner, targets = learner_of(estimator), y.reshape(len(y), -1)
+    learner.begin()
+    arguments = X, targets, np.zeros(len(X), np.bool_), np.empty_like(targets)
+    learn = bind(*learner._learning(learner.units, learner.progress), arguments)
+    return lambda: learn(*arguments)
+
+
+def bare_prediction(estimator, X):
+    """A function that runs the frozen network over the rows by its kernel, on a copied state."""
+    learner = learner_of(estimator)
+    rows = X, np.zeros(len(X), np.bool_), np.empty((len(X), learner.n_outputs))
+    run = bind(*learner._predicting(learner.units), (learner.running_state, *rows))
+    return lambda: run(learner.running_state.copy(), *rows)

@@ -176,6 +176,25 @@ def difference_jacobian(function, at, step=1e-5):
     return np.array(columns).T
 
 
+def least_ridge(V):
+    """The least of 0, d, 2 d, 4 d, ... with which V is positive definite, and V with it.
+
+    It multiplies the diagonal by 1 + ridge. d is the order of V in units of rounding; a pivot, what
+    elimination leaves of an entry of the diagonal, is to be larger than that part of the entry.
+    """
+    d = len(V) * np.finfo(float).eps
+    for ridge in (0.0, *d * 2.0 ** np.arange(40)):
+        A = V * (1 + ridge * np.eye(len(V)))
+        left = A.copy()
+        for i in range(len(V)):
+            if not left[i, i] > d * A[i, i]:
+                break
+            left -= np.outer(left[:, i], left[i]) / left[i, i]
+        else:
+            return ridge, A
+    raise AssertionError("more than rounding is missing")
+
+
 def batch(net, W, sequences, eta, eps):
     """Eq. (6): the least squares solution of eq. (5) by the Jacobians of g.
 

@@ -63,16 +63,14 @@ class PlainRTRL:
 
 
 class SGD:
-    """W -= v, v = momentum v + learning_rate dE/dW."""
+    """W -= learning_rate dE/dW."""
 
-    def __init__(self, net, learning_rate, momentum):
-        self.net, self.learning_rate, self.momentum = net, learning_rate, momentum
-        self.v = np.zeros_like(net.W[net.trained])
+    def __init__(self, net, learning_rate):
+        self.net, self.learning_rate = net, learning_rate
 
     def update(self, error):
         gradient = np.tensordot(np.nan_to_num(error), self.net.output_gradients(), axes=1)
-        self.v = self.momentum * self.v + self.learning_rate * gradient
-        self.net.W[self.net.trained] -= self.v
+        self.net.W[self.net.trained] -= self.learning_rate * gradient
 
 
 class Adam:
