@@ -93,9 +93,13 @@ def begin_from(covariances, m, P):
     covariances.diagonal[m, :q] = P.diagonal()
 
 
+# Parts take whole arrays and a filter's number: a view of its rows would count references.
+
+
 @part
-def _multiply(C, g, product):
-    """The matrix with this lower triangle times g, four rows and columns at a time."""
+def _multiply(C, m, g, product):
+    """The matrix with the lower triangle C[m] times g, four rows and columns at a time."""
+    m = np.uintp(m)
     for c in range(len(g)):
         product[c] = 0.0
     for r in range(0, len(g), 4):
@@ -103,72 +107,74 @@ def _multiply(C, g, product):
         g0, g1, g2, g3 = g[r0], g[r1], g[r2], g[r3]
         s0 = s1 = s2 = s3 = 0.0
         for c in range(r):
-            x0, x1, x2, x3, gc = C[r0, c], C[r1, c], C[r2, c], C[r3, c], g[c]
+            x0, x1, x2, x3, gc = C[m, r0, c], C[m, r1, c], C[m, r2, c], C[m, r3, c], g[c]
             s0 += x0 * gc
             s1 += x1 * gc
             s2 += x2 * gc
             s3 += x3 * gc
             product[c] += x0 * g0 + x1 * g1 + x2 * g2 + x3 * g3
-        x10, x20, x30 = C[r1, r0], C[r2, r0], C[r3, r0]
-        x21, x31, x32 = C[r2, r1], C[r3, r1], C[r3, r2]
-        product[r0] += s0 + C[r0, r0] * g0 + x10 * g1 + x20 * g2 + x30 * g3
-        product[r1] += s1 + x10 * g0 + C[r1, r1] * g1 + x21 * g2 + x31 * g3
-        product[r2] += s2 + x20 * g0 + x21 * g1 + C[r2, r2] * g2 + x32 * g3
-        product[r3] += s3 + x30 * g0 + x31 * g1 + x32 * g2 + C[r3, r3] * g3
+        x10, x20, x30 = C[m, r1, r0], C[m, r2, r0], C[m, r3, r0]
+        x21, x31, x32 = C[m, r2, r1], C[m, r3, r1], C[m, r3, r2]
+        product[r0] += s0 + C[m, r0, r0] * g0 + x10 * g1 + x20 * g2 + x30 * g3
+        product[r1] += s1 + x10 * g0 + C[m, r1, r1] * g1 + x21 * g2 + x31 * g3
+        product[r2] += s2 + x20 * g0 + x21 * g1 + C[m, r2, r2] * g2 + x32 * g3
+        product[r3] += s3 + x30 * g0 + x31 * g1 + x32 * g2 + C[m, r3, r3] * g3
 
 
 @part
-def _fold(C, U, extra):
-    """C becomes P, two rows at a time; what is written right of the diagonal is never read."""
-    for r in range(0, len(extra), 2):
+def _fold(C, U, extra, m):
+    """C[m] becomes P, two rows at a time; what is written right of the diagonal is never read."""
+    m = np.uintp(m)
+    for r in range(0, extra.shape[1], 2):
         a, b = np.uintp(r), np.uintp(r + 1)
         for k in range(0, DELAY, 4):
             k0, k1, k2, k3 = np.uintp(k), np.uintp(k + 1), np.uintp(k + 2), np.uintp(k + 3)
-            a0, a1, a2, a3 = U[k0, a], U[k1, a], U[k2, a], U[k3, a]
-            b0, b1, b2, b3 = U[k0, b], U[k1, b], U[k2, b], U[k3, b]
+            a0, a1, a2, a3 = U[m, k0, a], U[m, k1, a], U[m, k2, a], U[m, k3, a]
+            b0, b1, b2, b3 = U[m, k0, b], U[m, k1, b], U[m, k2, b], U[m, k3, b]
             for c in range(r + 2):
-                u0, u1, u2, u3 = U[k0, c], U[k1, c], U[k2, c], U[k3, c]
-                C[a, c] -= a0 * u0 + a1 * u1 + a2 * u2 + a3 * u3
-                C[b, c] -= b0 * u0 + b1 * u1 + b2 * u2 + b3 * u3
-        C[a, a] += extra[a]
-        C[b, b] += extra[b]
-        extra[a] = extra[b] = 0.0
+                u0, u1, u2, u3 = U[m, k0, c], U[m, k1, c], U[m, k2, c], U[m, k3, c]
+                C[m, a, c] -= a0 * u0 + a1 * u1 + a2 * u2 + a3 * u3
+                C[m, b, c] -= b0 * u0 + b1 * u1 + b2 * u2 + b3 * u3
+        C[m, a, a] += extra[m, a]
+        C[m, b, b] += extra[m, b]
+        extra[m, a] = extra[m, b] = 0.0
 
 
-@part
+@part(forceinline=True)
 def gain(covariances, m, root_v, g, gains):
     """The gains become P_m g, after drift, and g' P_m g is returned. ``g`` ends with zeros."""
-    U, extra, diagonal = covariances.U[m], covariances.extra[m], covariances.diagonal[m]
-    prior, drift = covariances.prior[m], covariances.drift[m]
+    U, extra, diagonal = covariances.U, covariances.extra, covariances.diagonal
+    prior, drift, m = covariances.prior, covariances.drift, np.uintp(m)
     for c in range(len(g)):
-        if diagonal[c] < prior[c]:
-            extra[c] += drift[c] * root_v
-            diagonal[c] += drift[c] * root_v
-    _multiply(covariances.C[m], g, gains)
+        if diagonal[m, c] < prior[m, c]:
+            extra[m, c] += drift[m, c] * root_v
+            diagonal[m, c] += drift[m, c] * root_v
+    _multiply(covariances.C, m, g, gains)
     for c in range(len(g)):
-        gains[c] += extra[c] * g[c]
+        gains[c] += extra[m, c] * g[c]
     for k in range(covariances.position[m]):
         row, s = np.uintp(k), 0.0
         for c in range(len(g)):
-            s += U[row, c] * g[c]
+            s += U[m, row, c] * g[c]
         for c in range(len(g)):
-            gains[c] -= s * U[row, c]
+            gains[c] -= s * U[m, row, c]
     h = 0.0
     for c in range(len(g)):
         h += gains[c] * g[c]
     return max(h, 0.0)  # less than zero by rounding only
 
 
-@part
+@part(forceinline=True)
 def shrink(covariances, m, gains, root):
     """P_m -= u u', u = gains / root; the gains become u."""
-    U, diagonal, position = covariances.U[m], covariances.diagonal[m], covariances.position
+    U, diagonal, position = covariances.U, covariances.diagonal, covariances.position
+    m = np.uintp(m)
     row = np.uintp(position[m])
     for c in range(len(gains)):
         gains[c] /= root
-        U[row, c] = gains[c]
-        diagonal[c] -= gains[c] * gains[c]
+        U[m, row, c] = gains[c]
+        diagonal[m, c] -= gains[c] * gains[c]
     position[m] += 1
     if position[m] == DELAY:
-        _fold(covariances.C[m], U, covariances.extra[m])
+        _fold(covariances.C, U, covariances.extra, m)
         position[m] = 0

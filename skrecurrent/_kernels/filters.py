@@ -148,35 +148,36 @@ def followed(variance, innovation):
 
 
 @part
-def learn(filters, kind, o, row, dt, error, read, g, gains):
-    """Learn output o; ``row`` becomes what its filters now amount to.
+def learn(filters, kind, o, output, dt, error, read, scratch):
+    """Learn output o; its row in ``output`` becomes what its filters now amount to.
 
     ``error`` is target - prediction of the row as it was, ``read`` the features, dt times which
-    the prediction has moved with the row in this step, and g its derivative by the row. Per
-    filter, with w its row, xi its innovation:
+    the prediction has moved with the row in this step, and g, the first row of ``scratch``, its
+    derivative by the row. Per filter, with w its row, xi its innovation:
 
         S = max(ratio v, least) + g' P g, b = max(1, |xi| / (4 sqrt S))
         w += P g xi / (b S), P -= P g g' P / (b S)
     """
-    rows, variances = filters.rows, filters.innovation_variance
-    errors, shares, q = filters.error, filters.share, len(row)
+    rows, variances, covariances = filters.rows, filters.innovation_variance, filters.covariance
+    errors, shares, q = filters.error, filters.share, output.shape[1]
+    g, gains = scratch[0], scratch[1]
     first = o * N_FILTERS
     for i in range(N_FILTERS):
         m = first + i
         other = 0.0
         for c in range(q):
-            other += (rows[m, c] - row[c]) * read[c]
+            other += (rows[m, c] - output[o, c]) * read[c]
         innovation, variance = error - dt * other, variances[m]
-        h = delayed.gain(filters.covariance, m, np.sqrt(variance), g, gains)
+        h = delayed.gain(covariances, m, np.sqrt(variance), g, gains)
         S = max(FILTERS[kind, i, RATIO] * variance, FILTERS[kind, i, LEAST]) + h
         root = np.sqrt(bounded(innovation, S))
         variances[m] = followed(variance, innovation)
-        delayed.shrink(filters.covariance, m, gains, root)
+        delayed.shrink(covariances, m, gains, root)
         for c in range(q):
             rows[m, c] += gains[c] * innovation / root
         errors[m] += RATE * (innovation * innovation - errors[m])
     weigh(errors, shares, first, np.int64(N_FILTERS))
     for c in range(q):
-        row[c] = 0.0
+        output[o, c] = 0.0
         for m in range(first, first + N_FILTERS):
-            row[c] += shares[m] * rows[m, c]
+            output[o, c] += shares[m] * rows[m, c]

@@ -151,16 +151,17 @@ def _gradient(joint, o, f, g):
 
 
 @part
-def learn(joint, o, error, f, g, gains, change):
+def learn(joint, o, error, f, scratch, change):
     """The filter's step on output o, added to ``change``, which is made after the last output."""
-    variances = joint.innovation_variance
+    variances, covariances = joint.innovation_variance, joint.covariance
+    g, gains = scratch[0], scratch[1]
     _gradient(joint, o, f, g)
     for i in range(len(g)):
         error -= g[i] * change[i]  # what the outputs before this one have already moved
-    h = delayed.gain(joint.covariance, np.int64(0), np.sqrt(variances[o]), g, gains)
+    h = delayed.gain(covariances, np.int64(0), np.sqrt(variances[o]), g, gains)
     root = np.sqrt(bounded(error, max(variances[o], _LEAST) + h))
     variances[o] = followed(variances[o], error)
-    delayed.shrink(joint.covariance, np.int64(0), gains, root)
+    delayed.shrink(covariances, np.int64(0), gains, root)
     for i in range(len(g)):
         change[i] += gains[i] * error / root
 

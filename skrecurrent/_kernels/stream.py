@@ -299,21 +299,21 @@ def _dot(rows, o, features):
     return s
 
 
-@part(fastmath=False)
+@part(fastmath=False, forceinline=True)
 def _band(target, o, units):
     """The middle of where predictions may be, and half the width of it."""
-    if target[COUNT, o] < _KNOWN_AFTER and units.Y.size == 0:  # nobody knows the scale
+    if target[COUNT, o] < _KNOWN_AFTER and units.size == 0:  # nobody knows the scale
         return target[MEAN, o], scaling.LARGEST
     return target[MEAN, o], _BAND * max(1.0, np.sqrt(target[VARIANCE, o]))
 
 
-@part(fastmath=False)
+@part(fastmath=False, forceinline=True)
 def _exploded(prediction, middle, half):
     """Written so that NaN, which compares false with everything, counts as exploded."""
     return not abs(prediction - middle) <= _EXPLODED * half
 
 
-@part(fastmath=False)
+@part(fastmath=False, forceinline=True)
 def _within(prediction, middle, half):
     """A prediction as it is used."""
     if _exploded(prediction, middle, half):
@@ -321,7 +321,7 @@ def _within(prediction, middle, half):
     return min(max(prediction, middle - half), middle + half)
 
 
-@part(fastmath=False)
+@part(fastmath=False, forceinline=True)
 def _see_target(target, o, y, units):
     """A known target enters the statistics, cut off like a prediction."""
     middle, half = _band(target, o, units)
@@ -358,9 +358,10 @@ def run(frozen, x, X, starts, out):
     """``network.run`` for all parts, a bundle of `FrozenStream`; x is the state of all."""
     of = frozen.contents
     net, depths, W, reserve, A, share = of.net, of.depths, of.W, of.reserve, of.A, of.share
-    X = scaling.seen(of.units.X, X)
+    wide, lags, w, target, units = of.wide, of.lags, of.w, of.target, of.units
+    X = scaling.seen(units.X, X)
     states = _states(x, W, reserve, A)
-    reads = _reads(states, W, reserve, A, of.wide, of.lags)
+    reads = _reads(states, W, reserve, A, wide, lags)
     n_outputs, parts = share.shape
     predictions = np.empty((n_outputs, parts))
     for k in range(len(X)):
@@ -369,22 +370,22 @@ def run(frozen, x, X, starts, out):
         _step(net, depths, W, reserve, A, states, reads, X, k)
         joint.show(states.h, reads.joint)
         for o in range(n_outputs):
-            _predict(o, states, reads, of.wide, of.lags, of.w, predictions)
-            middle, half = _band(of.target, o, of.units)
+            predictions[o, OWN] = states.x[o]
+            if parts > 1:
+                _predict_others(o, reads, wide, lags, w, predictions)
+            middle, half = _band(target, o, units.Y)
             out[k, o] = 0.0
             for i in range(parts):
                 out[k, o] += share[o, i] * _within(predictions[o, i], middle, half)
-    scaling.restore(of.units.Y, out)
+    scaling.restore(units.Y, out)
 
 
 @part
-def _predict(o, states, reads, wide, lags, w, predictions):
-    """The parts' predictions of output o, by the rows of their readouts."""
-    predictions[o, OWN] = states.x[o]
-    if predictions.shape[1] > 1:
-        predictions[o, WIDE] = _dot(wide, o, reads.wide)
-        predictions[o, LAGS] = _dot(lags, o, reads.lags)
-        predictions[o, JOINT] = _dot(w, o, reads.joint)
+def _predict_others(o, reads, wide, lags, w, predictions):
+    """The parts' predictions of output o but for the own one, by the rows of their readouts."""
+    predictions[o, WIDE] = _dot(wide, o, reads.wide)
+    predictions[o, LAGS] = _dot(lags, o, reads.lags)
+    predictions[o, JOINT] = _dot(w, o, reads.joint)
 
 
 # ------------------------------------------------------------------ learning
@@ -420,25 +421,32 @@ def _begin_anew(stream, part, o, W, x, f):
         joint.restart(stream.joint)
 
 
-@part
-def _settle(stream, o, predictions, W, x, f, units):
+@part(forceinline=True)
+def _settle(share, o, predictions, middle, half):
     """Cut predictions of the parts off where that is due; returns explosions and the average.
 
     The average is NaN if there are any, so that it does not count as an error.
     """
-    share = stream.share
-    middle, half = _band(stream.target, o, units)
     explosions, average = 0, 0.0
     for i in range(share.shape[1]):
         if _exploded(predictions[o, i], middle, half):
             explosions += 1
-            _begin_anew(stream, np.int64(i), o, W, x, f)
-        predictions[o, i] = _within(predictions[o, i], middle, half)
-        average += share[o, i] * predictions[o, i]
+        else:
+            predictions[o, i] = _within(predictions[o, i], middle, half)
+            average += share[o, i] * predictions[o, i]
     return explosions, average if explosions == 0 else np.nan
 
 
 @part(fastmath=False)
+def _clear_up(stream, o, predictions, middle, half, W, x, f):
+    """Parts that have exploded begin anew."""
+    for i in range(predictions.shape[1]):
+        if _exploded(predictions[o, i], middle, half):
+            _begin_anew(stream, np.int64(i), o, W, x, f)
+            predictions[o, i] = middle
+
+
+@part(fastmath=False, forceinline=True)
 def _enter_inputs(units, X, k, Z, lags):
     """Row k enters the units, in which Z[k] is it; returns whether a column begins anew."""
     m, anew = units.shape[1], False
@@ -455,29 +463,19 @@ def _enter_inputs(units, X, k, Z, lags):
     return anew
 
 
-@part(fastmath=False)
-def _enter_targets(units, stream, progress, Y, k, T, W, x, predictions):
-    """The same of known targets; what has learned in units that had been kept is re-expressed."""
-    anew = False
-    for o in range(units.shape[1]):
-        y = Y[k, o]
-        T[k, o] = y
-        if np.isnan(y):
-            continue
-        mean, scale = units[scaling.MEAN, o], scaling.scale_of(units, o)
-        was_kept = units[scaling.OPEN, o] == 0.0
-        value, event = following.enter(units, o, y)
-        new_mean, new_scale = units[scaling.MEAN, o], scaling.scale_of(units, o)
-        if new_mean != mean or new_scale != scale:
-            a, b = scale / new_scale, (mean - new_mean) / new_scale
-            _express_target(stream.target, o, a, b)
-            if was_kept and units[scaling.SEEN, o] > 1.0:
-                _express(stream, progress, o, a, b, W, x, predictions)
-        T[k, o] = scaling.in_units(units, o, new_scale, units[scaling.LIMIT, o], value)
-        # the second row is no news: a column that stands still is one of at least two rows
-        moved = event == following.FIRST_CHANGE and units[scaling.SEEN, o] > 2.0
-        anew |= moved or event == following.ANEW
-    return anew
+@part(fastmath=False, forceinline=True)
+def _enter_target(units, target, o, Y, k, T):
+    """The same of a known target of output o; y in the units before is a y + b in those after."""
+    mean, scale = units[scaling.MEAN, o], scaling.scale_of(units, o)
+    value, event = following.enter(units, o, Y[k, o])
+    new_mean, new_scale = units[scaling.MEAN, o], scaling.scale_of(units, o)
+    a, b = scale / new_scale, (mean - new_mean) / new_scale
+    if new_mean != mean or new_scale != scale:
+        _express_target(target, o, a, b)
+    T[k, o] = scaling.in_units(units, o, new_scale, units[scaling.LIMIT, o], value)
+    # the second row is no news: a column that stands still is one of at least two rows
+    moved = event == following.FIRST_CHANGE and units[scaling.SEEN, o] > 2.0
+    return moved or event == following.ANEW, a, b
 
 
 @part(fastmath=False)
@@ -540,58 +538,39 @@ def _scratch(stream):
     )
 
 
+@part(forceinline=True)
+def _copy_to_gradient(row, scratch):
+    for c in range(row.shape[1]):
+        scratch[0, c] = row[0, c]
+
+
 @part
-def _learn_own(net, stream, o, y, W, x, Psi, scratch):
-    """Learn output o in the filters that read the network."""
-    g, trace = scratch[0], stream.trace
-    for c in range(W.shape[1]):
-        g[c] = trace[0, c]
-    filters.learn(
-        stream.own, filters.OF_FEATURES, o, W[o], net.dt[o], y - x[o], Psi[0], g, scratch[1]
-    )
+def _learn_others(stream, o, y, reads, predictions, scratch, change):
+    """Learn output o in the parts that are not the own one."""
+    wide, lags, error = stream.wide, stream.lags, y - predictions[o, JOINT]
+    _learn_readout(wide, filters.OF_FEATURES, o, y, reads.wide, scratch.wide)
+    _learn_readout(lags, filters.OF_LAGS, o, y, reads.lags, scratch.lags)
+    joint.learn(stream.joint, o, error, reads.joint, scratch.joint, change)
 
 
 @part
 def _learn_readout(readout, kind, o, y, features, scratch):
     """Learn output o in filters whose features are all that the prediction depends on."""
-    row, g = readout.row, scratch[0]
+    row = readout.row
     for c in range(len(features)):
-        g[c] = features[c]
+        scratch[0, c] = features[c]
     error = y - _dot(row, o, features)
-    filters.learn(readout.filters, kind, o, row[o], 1.0, error, features, g, scratch[1])
+    filters.learn(readout.filters, kind, o, row, 1.0, error, features, scratch)
 
 
-@part
-def _compare(stream, o, y, predictions):
+@part(forceinline=True)
+def _compare(error, share, o, y, predictions):
     """The parts' shares by their errors, this one included."""
-    error, share = stream.error, stream.share
     parts = share.shape[1]
     for i in range(parts):
         difference = y - predictions[o, i]
         error[o, i] += filters.RATE * (difference * difference - error[o, i])
     filters.weigh(error.reshape(error.size), share.reshape(share.size), o * parts, parts)
-
-
-@part
-def _learn_row(net, units, stream, W, states, reads, predictions, Y, k, scratch, change):
-    """Learn the targets of row k that are known, one output after another, in all parts."""
-    small, change_is_due = stream.joint, False
-    for o in range(Y.shape[1]):
-        y = Y[k, o]
-        if np.isnan(y):
-            continue
-        _learn_own(net, stream, o, y, W, states.x, reads.Psi, scratch.own)
-        if len(change) > 0:
-            _learn_readout(stream.wide, filters.OF_FEATURES, o, y, reads.wide, scratch.wide)
-            _learn_readout(stream.lags, filters.OF_LAGS, o, y, reads.lags, scratch.lags)
-            error, g, gains = y - predictions[o, JOINT], scratch.joint[0], scratch.joint[1]
-            joint.learn(small, o, error, reads.joint, g, gains, change)
-            change_is_due = True
-        _compare(stream, o, y, predictions)
-        _see_target(stream.target, o, y, units)
-    if change_is_due:
-        joint.move(small, change)
-        change[:] = 0.0
 
 
 @kernel
@@ -601,35 +580,80 @@ def learn(learning, X, Y, starts, out):
     Fills ``out`` with the predictions, in the network's units, of rows before they are learned.
     Returns how often a part exploded and began anew, and the number of rows with a target.
     """
+    # Taken out of their tuples once: every access inside the loop would count references, and so
+    # does a tuple that is handed to a part, all arrays in it. Rare things are given the whole.
     of = learning.contents
-    net, depths, stream, W, x, units = of.net, of.depths, of.stream, of.W, of.x, of.units
-    reserve, small, wide, lags = stream.reserve, stream.joint, stream.wide.row, stream.lags.row
-    Z, T = _room(units.X, X), _room(units.Y, Y)
-    states = _states(x, W, reserve, small.A)
-    reads = _reads(states, W, reserve, small.A, wide, lags)
-    scratch, before = _scratch(stream), np.empty(small.M.shape)
-    change, predictions = np.zeros(scratch.joint.shape[1]), np.empty(stream.share.shape)
-    explosions = 0
+    net, depths, stream, W, x, progress = of.net, of.depths, of.stream, of.W, of.x, of.progress
+    of_X, of_Y, own, small = of.units.X, of.units.Y, stream.own, stream.joint
+    reserve, wide, lags, trace = stream.reserve, stream.wide.row, stream.lags.row, stream.trace
+    A, M, w, target, error, share = (
+        small.A,
+        small.M,
+        small.w,
+        stream.target,
+        stream.error,
+        stream.share,
+    )
+    Z, T = _room(of_X, X), _room(of_Y, Y)
+    states = _states(x, W, reserve, A)
+    reads = _reads(states, W, reserve, A, wide, lags)
+    h, past, f, Phi, Psi, j = states.h, states.lags, reads.f, reads.Phi, reads.Psi, np.uintp(0)
+    psi, latest = Psi[0], reads.joint
+    scratch, before = _scratch(stream), np.empty(M.shape)
+    of_own, change, predictions = (
+        scratch.own,
+        np.zeros(scratch.joint.shape[1]),
+        np.empty(share.shape),
+    )
+    (n_outputs, parts), explosions = share.shape, 0
     for k in range(len(X)):
         if starts[k]:
             _rest(x, reads)
             forget(stream)
-        anew = _enter_inputs(units.X, X, k, Z, states.lags)
-        _step(net, depths, W, reserve, small.A, states, reads, Z, k)
-        gradient.follow(net, stream.trace, reads.Psi, np.uintp(0))
-        joint.carry(small.A, small.M, before, states.h, reads.joint)
-        joint.show(states.h, reads.joint)
-        for o in range(len(predictions)):
-            _predict(o, states, reads, wide, lags, small.w, predictions)
-            exploded, out[k, o] = _settle(stream, o, predictions, W, states.x, reads.f, units)
-            explosions += exploded
-        anew |= _enter_targets(units.Y, stream, of.progress, Y, k, T, W, states.x, predictions)
+        anew = _enter_inputs(of_X, X, k, Z, past)
+        if parts > 1:
+            _step(net, depths, W, reserve, A, states, reads, Z, k)
+            joint.carry(A, M, before, h, latest)
+            joint.show(h, latest)
+        else:
+            network.step(net, W, x, f, Z, k, Phi, Psi, j)
+        gradient.follow(net, trace, Psi, j)
+        for o in range(n_outputs):
+            predictions[o, OWN] = x[o]
+            if parts > 1:
+                _predict_others(o, reads, wide, lags, w, predictions)
+            middle, half = _band(target, o, of_Y)
+            exploded, out[k, o] = _settle(share, o, predictions, middle, half)
+            if exploded:
+                _clear_up(stream, o, predictions, middle, half, W, x, f)
+                explosions += exploded
+            T[k, o] = Y[k, o]
+            if of_Y.size > 0 and not np.isnan(Y[k, o]):
+                was_kept = of_Y[scaling.OPEN, o] == 0.0 and of_Y[scaling.SEEN, o] > 0.0
+                event, a, b = _enter_target(of_Y, target, o, Y, k, T)
+                anew |= event
+                if was_kept and (a != 1.0 or b != 0.0):
+                    _express(stream, progress, o, a, b, W, x, predictions)
         if anew:
             _doubt(stream)
             out[k].fill(np.nan)
-        else:
-            _learn_row(net, units, stream, W, states, reads, predictions, T, k, scratch, change)
-    return explosions, scaling.track(of.progress, T, out)
+            continue
+        learned = False
+        for o in range(n_outputs):
+            y = T[k, o]
+            if np.isnan(y):
+                continue
+            learned = True
+            _copy_to_gradient(trace, of_own)
+            filters.learn(own, filters.OF_FEATURES, o, W, net.dt[o], y - x[o], psi, of_own)
+            if parts > 1:
+                _learn_others(stream, o, y, reads, predictions, scratch, change)
+            _compare(error, share, o, y, predictions)
+            _see_target(target, o, y, of_Y)
+        if learned and parts > 1:
+            joint.move(small, change)
+            change[:] = 0.0
+    return explosions, scaling.track(progress, T, out)
 
 
 @part
