@@ -47,6 +47,10 @@ _BAND = 10.0
 # One that is so many times as far off is an explosion.
 _EXPLODED = 100.0
 
+# What was learned of a target explains it if the variance of what it did not expect is below this
+# in units that were kept. After idle noise it is about 1, before the peaks of Roessler's z .01.
+_EXPLAINED = 0.5
+
 # Targets of which mean and deviation are taken to be known.
 _KNOWN_AFTER = 10.0
 
@@ -505,6 +509,24 @@ def _express(stream, progress, o, a, b, W, x, predictions):
 
 
 @part(fastmath=False)
+def _explains(stream, o):
+    """Whether what was learned of output o is worth to be re-expressed."""
+    variances, least = stream.own.innovation_variance, np.inf
+    for m in range(o * filters.N_FILTERS, (o + 1) * filters.N_FILTERS):
+        least = min(least, variances[m])
+    return least < _EXPLAINED
+
+
+@part(fastmath=False)
+def _know_nothing(stream, o, W, x, f):
+    """All parts begin anew for output o."""
+    for i in range(stream.share.shape[1]):
+        _begin_anew(stream, np.int64(i), o, W, x, f)
+    for i in range(len(stream.target)):
+        stream.target[i, o] = 0.0
+
+
+@part(fastmath=False)
 def _doubt(stream):
     """A column has changed: weights stay, but nothing is sure any more."""
     error, parts = stream.error, stream.share.shape[1]
@@ -633,7 +655,10 @@ def learn(learning, X, Y, starts, out):
                 event, a, b = _enter_target(of_Y, target, o, Y, k, T)
                 anew |= event
                 if was_kept and (a != 1.0 or b != 0.0):
-                    _express(stream, progress, o, a, b, W, x, predictions)
+                    if _explains(stream, o):
+                        _express(stream, progress, o, a, b, W, x, predictions)
+                    else:
+                        _know_nothing(stream, o, W, x, f)
         if anew:
             _doubt(stream)
             out[k].fill(np.nan)
