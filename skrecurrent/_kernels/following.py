@@ -6,19 +6,21 @@ cut off at ten deviations, so that a glitch hardly moves them. Where the recent 
 that of the units by far the column has changed: statistics begin anew, and whoever learns in these
 units is told.
 
-Statistics of frozen columns, those of ``fit``, are never touched.
+Statistics of frozen columns, those of ``fit``, are never touched. Columns that stood still in the
+rows of ``fit`` are not frozen: their units are not known, and open when they first move.
 """
 
 import numpy as np
 
 from skrecurrent._kernels._compile import part
 from skrecurrent._kernels.scaling import (
+    BINARY,
     CHANGES,
     COUNT,
-    FOLLOWED,
     FROZEN,
     HIGHEST,
     LAST,
+    LIMIT,
     LOWEST,
     MEAN,
     OPEN,
@@ -27,6 +29,8 @@ from skrecurrent._kernels.scaling import (
     SEEN,
     SQUARES,
     cut_off,
+    in_units,
+    scale_of,
     varies,
 )
 
@@ -101,7 +105,9 @@ def _average(statistics, c, value):
 @part(fastmath=False)
 def enter(statistics, c, value):
     """Let a value enter column c; returns what it is taken to be, and what that means."""
-    if statistics[FOLLOWED, c] == 0.0 or statistics[FROZEN, c]:
+    if value != 0.0 and value != 1.0:
+        statistics[BINARY, c] = 0.0
+    if statistics[FROZEN, c] or statistics[BINARY, c]:
         return value, NOTHING
     statistics[SEEN, c] += 1.0
     if statistics[CHANGES, c] == 0.0:
@@ -126,3 +132,55 @@ def enter(statistics, c, value):
         _begin_with(statistics, c, value, deviation)
         return value, ANEW
     return cut, event
+
+
+@part(fastmath=False)
+def enter_inputs(units, X, k, Z, lags):
+    """Row k enters the units, in which Z[k] is it; returns whether a column begins anew.
+
+    ``lags`` are those that a learner remembers, which are re-expressed.
+    """
+    m, anew = units.shape[1], False
+    for c in range(m):
+        mean, scale = units[MEAN, c], scale_of(units, c)
+        value, event = enter(units, c, X[k, c])
+        new_mean, new_scale = units[MEAN, c], scale_of(units, c)
+        if new_mean != mean or new_scale != scale:
+            for i in range(c, len(lags), m):
+                if lags[i] != 0.0:  # which those from before the sequence are, and stay
+                    lags[i] = (lags[i] * scale + mean - new_mean) / new_scale
+        Z[k, c] = in_units(units, c, new_scale, units[LIMIT, c], value)
+        anew |= event == ANEW
+    return anew
+
+
+@part(fastmath=False)
+def enter_target(units, o, Y, k, T):
+    """The same of a known target of output o; y in the units before is a y + b in those after."""
+    mean, scale = units[MEAN, o], scale_of(units, o)
+    value, event = enter(units, o, Y[k, o])
+    new_mean, new_scale = units[MEAN, o], scale_of(units, o)
+    T[k, o] = in_units(units, o, new_scale, units[LIMIT, o], value)
+    # the second row is no news: a column that stands still is one of at least two rows
+    moved = event == FIRST_CHANGE and units[SEEN, o] > 2.0
+    return moved or event == ANEW, scale / new_scale, (mean - new_mean) / new_scale
+
+
+@part(fastmath=False)
+def enter_rows(units, X, Y):
+    """Rows of a stream as the network sees them, and whether units begin anew in each.
+
+    Whoever learns there keeps its weights, which then hold in the new units: a plant that has
+    another scale is still that plant. What it was sure of it is to doubt. Rows that are as given
+    come back as they are, and there is nothing to say of them.
+    """
+    if units.X.size == 0:
+        return X, Y, np.empty(0, np.bool_)
+    Z, T, anew = np.empty(X.shape), np.empty(Y.shape), np.zeros(len(X), np.bool_)
+    for k in range(len(X)):
+        anew[k] = enter_inputs(units.X, X, k, Z, Z[0, :0])
+        for o in range(Y.shape[1]):
+            T[k, o] = Y[k, o]
+            if not np.isnan(Y[k, o]):
+                anew[k] |= enter_target(units.Y, o, Y, k, T)[0]
+    return Z, T, anew

@@ -450,38 +450,6 @@ def _clear_up(stream, o, predictions, middle, half, W, x, f):
             predictions[o, i] = middle
 
 
-@part(fastmath=False, forceinline=True)
-def _enter_inputs(units, X, k, Z, lags):
-    """Row k enters the units, in which Z[k] is it; returns whether a column begins anew."""
-    m, anew = units.shape[1], False
-    for c in range(m):
-        mean, scale = units[scaling.MEAN, c], scaling.scale_of(units, c)
-        value, event = following.enter(units, c, X[k, c])
-        new_mean, new_scale = units[scaling.MEAN, c], scaling.scale_of(units, c)
-        if new_mean != mean or new_scale != scale:
-            for i in range(c, len(lags), m):
-                if lags[i] != 0.0:  # which those from before the sequence are, and stay
-                    lags[i] = (lags[i] * scale + mean - new_mean) / new_scale
-        Z[k, c] = scaling.in_units(units, c, new_scale, units[scaling.LIMIT, c], value)
-        anew |= event == following.ANEW
-    return anew
-
-
-@part(fastmath=False, forceinline=True)
-def _enter_target(units, target, o, Y, k, T):
-    """The same of a known target of output o; y in the units before is a y + b in those after."""
-    mean, scale = units[scaling.MEAN, o], scaling.scale_of(units, o)
-    value, event = following.enter(units, o, Y[k, o])
-    new_mean, new_scale = units[scaling.MEAN, o], scaling.scale_of(units, o)
-    a, b = scale / new_scale, (mean - new_mean) / new_scale
-    if new_mean != mean or new_scale != scale:
-        _express_target(target, o, a, b)
-    T[k, o] = scaling.in_units(units, o, new_scale, units[scaling.LIMIT, o], value)
-    # the second row is no news: a column that stands still is one of at least two rows
-    moved = event == following.FIRST_CHANGE and units[scaling.SEEN, o] > 2.0
-    return moved or event == following.ANEW, a, b
-
-
 @part(fastmath=False)
 def _express_target(target, o, a, b):
     """Where targets are, in units in which y is a y + b; before the first one, 0."""
@@ -632,7 +600,7 @@ def learn(learning, X, Y, starts, out):
         if starts[k]:
             _rest(x, reads)
             forget(stream)
-        anew = _enter_inputs(of_X, X, k, Z, past)
+        anew = following.enter_inputs(of_X, X, k, Z, past)
         if parts > 1:
             _step(net, depths, W, reserve, A, states, reads, Z, k)
             joint.carry(A, M, before, h, latest)
@@ -652,8 +620,9 @@ def learn(learning, X, Y, starts, out):
             T[k, o] = Y[k, o]
             if of_Y.size > 0 and not np.isnan(Y[k, o]):
                 was_kept = of_Y[scaling.OPEN, o] == 0.0 and of_Y[scaling.SEEN, o] > 0.0
-                event, a, b = _enter_target(of_Y, target, o, Y, k, T)
+                event, a, b = following.enter_target(of_Y, o, Y, k, T)
                 anew |= event
+                _express_target(target, o, a, b)
                 if was_kept and (a != 1.0 or b != 0.0):
                     if _explains(stream, o):
                         _express(stream, progress, o, a, b, W, x, predictions)

@@ -201,10 +201,10 @@ class Learner(ABC):
             self._assigned()
 
     def absorb(self, X, Y):
-        """Let training rows enter the units, unless these are frozen, and freeze them."""
+        """Let training rows enter the units, unless these are known, and freeze them."""
         for statistics, values in zip(self.units, (X, Y), strict=True):
-            scaling.absorb(statistics, values, np.inf, np.empty_like(values))
-            statistics[scaling.FROZEN] = True
+            scaling.absorb(statistics, values)
+            scaling.freeze(statistics)
 
     def inherit(self, other):
         """Take over what a learner of the same size has learned, with its units and progress."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from skrecurrent import _reservoir
-from skrecurrent._kernels import delayed, filters, joint, network, scaling, stream
+from skrecurrent._kernels import delayed, filters, joint, network, stream
 from skrecurrent._learners.rtrl import Curvature, RTRLLearner
 from skrecurrent._threads import one_blas_thread
 
@@ -59,12 +59,6 @@ class StreamLearner(RTRLLearner):
         super().__init__(**network, n_more_states=sum(self._extra))
         self.seed = np.zeros(1, dtype=np.int64)  # of what is drawn when the stream begins
         self.stream = self.curvature = None
-
-    def _new_units(self, n_features, n_outputs):
-        return scaling.Units(
-            scaling.new_statistics(n_features, followed=True),
-            scaling.new_statistics(n_outputs, followed=True),
-        )
 
     def draw_seed(self, random_state):
         self.seed[0] = random_state.randint(2**31 - 1)
