@@ -1,4 +1,4 @@
-"""Streams: predict the row, then learn it, in one pass, with what each part of the learner adds."""
+"""Streams: predict the row, then learn it, in one pass."""
 
 import time
 from contextlib import suppress
@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 
 from skrecurrent import RTRLRegressor
-from skrecurrent._kernels import stream
 from skrecurrent.datasets import load_elnino, load_sunspots, make_switching_system
 from tests.benchmarks.accuracy import GENERATED
 from tests.benchmarks.stream_peers import PEERS
@@ -32,14 +31,7 @@ MUST_REACH = {
 STREAM, DEFAULTS = "`RTRLRegressor(50)`", "at defaults, raw units"
 FROZEN_100 = "`(100, train_hidden=False)`"
 
-# Parts of the learner at defaults, each left out of the average; they do not see one another.
-LEFT_OUT = {
-    "no network": stream.OWN,
-    "no wide readout": stream.WIDE,
-    "no lags alone": stream.LAGS,
-    "no small network": stream.JOINT,
-}
-OURS = (DEFAULTS, *LEFT_OUT, STREAM, FROZEN_100)
+OURS = (DEFAULTS, STREAM, FROZEN_100)
 
 INTRODUCTION = f"""\
 NRMSE of predictions made before the row was learned, one pass over {N_ROWS} rows (or the whole \
@@ -86,8 +78,8 @@ def nrmse(y, predictions):
     return np.sqrt(np.mean((y - predictions)[WARM_UP:] ** 2)) / np.std(y[WARM_UP:])
 
 
-def prequential(estimator, X, y, left_out=None):
-    """Predictions of each row before it is learned; one part may be left out of the average."""
+def prequential(estimator, X, y, left_out=()):
+    """Predictions of each row before it is learned; parts may be left out of the average."""
     whole = np.zeros(len(y))
     first = 0
     if not hasattr(estimator, "weights_"):
@@ -96,7 +88,7 @@ def prequential(estimator, X, y, left_out=None):
     for k in range(first, len(y)):
         row = X[k : k + 1]
         whole[k] = estimator.predict(row)[0]
-        if left_out is not None:  # its share then is 0
+        if left_out:  # their shares then are 0
             learner_of(estimator).stream.error[:, left_out] = 1e200
         estimator.partial_fit(row, y[k : k + 1])
     return whole
@@ -142,8 +134,6 @@ def errors(peers):
                 of_task.setdefault(method, []).append(nrmse(y, predictions))
 
             note(DEFAULTS, prequential(RTRLRegressor(random_state=seed), X, y))
-            for method, part in LEFT_OUT.items():
-                note(method, prequential(RTRLRegressor(random_state=seed), X, y, part))
             X, y = scaled(X, y)
             note(STREAM, prequential(in_units(50, seed), X, y), y)
             note(FROZEN_100, prequential(in_units(100, seed, train_hidden=False), X, y), y)
@@ -257,16 +247,6 @@ def microseconds():
     return f"{table}\n\n{missed_goals(goals, TRIED_FOR_SPEED)}"
 
 
-def what_parts_add(reached):
-    """What leaving a part out does to the error."""
-    sentences = []
-    for method in LEFT_OUT:
-        logs = [np.mean(np.log(np.divide(of[method], of[DEFAULTS]))) for of in reached.values()]
-        mean, worst = np.exp(np.mean(logs)), np.exp(np.max(logs))
-        sentences.append(f"{method}: {mean:.2f} on average, {worst:.2f} at most")
-    return "; ".join(sentences)
-
-
 def comparison():
     peers = installed()
     collected = errors(peers)
@@ -285,8 +265,6 @@ def comparison():
         + f"\n\n{lost_rows(reached, DEFAULTS, PEERS)}"
         + f"\n\n{WHY}{not_installed(reached, PEERS)}"
         + f"\n\n{missed_goals(goals, TRIED)}"
-        + "\n\nError with a part left out relative to the whole, geometric mean: "
-        + f"{what_parts_add(collected)}."
     )
 
 
