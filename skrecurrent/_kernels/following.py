@@ -107,7 +107,7 @@ def enter(statistics, c, value):
     """Let a value enter column c; returns what it is taken to be, and what that means."""
     if value != 0.0 and value != 1.0:
         statistics[BINARY, c] = 0.0
-    if statistics[FROZEN, c] or statistics[BINARY, c]:
+    if statistics[FROZEN, c]:
         return value, NOTHING
     statistics[SEEN, c] += 1.0
     if statistics[CHANGES, c] == 0.0:
@@ -150,7 +150,7 @@ def enter_inputs(units, X, k, Z, lags):
                 if lags[i] != 0.0:  # which those from before the sequence are, and stay
                     lags[i] = (lags[i] * scale + mean - new_mean) / new_scale
         Z[k, c] = in_units(units, c, new_scale, units[LIMIT, c], value)
-        anew |= event == ANEW
+        anew |= event == ANEW and units[BINARY, c] == 0.0
     return anew
 
 

@@ -237,8 +237,8 @@ def standardize(statistics, values, bounded, out):
     """
     for c in range(statistics.shape[1]):
         scale, limit = scale_of(statistics, c), statistics[LIMIT, c]
-        is_open = statistics[CHANGES, c] > 0.0 and statistics[FROZEN, c] == 0.0
-        still = bounded and is_open and not varies(statistics, c)
+        known = statistics[FROZEN, c] or statistics[BINARY, c] or varies(statistics, c)
+        still = bounded and not known and statistics[CHANGES, c] > 0.0
         for k in range(len(values)):
             value = values[k, c]
             if still:

@@ -28,8 +28,8 @@ are medians of {N_SEEDS} seeds of the error divided by that of the clean stream.
 gives {AT} rows first. Glitches are one value of 1e4 standard deviations. Shifts, scales and \
 trends begin at row {AT} and stay; trends are in standard deviations per 1000 rows. The column \
 that wakes up at row {AT} is 0 or 100 from then on and adds half a standard deviation to the \
-target; beside it stands a stream in which it moves from the first row on, and after `fit` to the \
-first {AT} rows a fit to rows in which it moved.
+target; beside it, and beside the same after a `fit` to the rows before, stands a stream in which \
+it moves from the first row on.
 
 """
 
@@ -112,17 +112,13 @@ def waking(seed):
     return *both, y.std()
 
 
-def ratio_of_waking(new, seed, fitted):
-    errors = []
-    *both, std = waking(seed)
-    for X, y in both:
-        estimator = new(seed)
-        if fitted:
-            estimator.fit(X[:AT], y[:AT])
-            X, y = X[AT:], y[AT:]
-        rows = slice(JUDGED.start - AT * fitted, JUDGED.stop - AT * fitted)
-        errors.append(error(estimator, X, y, std, rows))
-    return errors[0] / errors[1]
+def ratios_of_waking(new, seed):
+    """In a stream, and in one after a fit to the rows in which the column stood still."""
+    (X, y), of_clean, std = waking(seed)
+    base = error(new(seed), *of_clean, std, JUDGED)
+    fitted, rows = new(seed).fit(X[:AT], y[:AT]), slice(JUDGED.start - AT, JUDGED.stop - AT)
+    yield "a column wakes up", error(new(seed), X, y, std, JUDGED) / base
+    yield "the same, after `fit`", error(fitted, X[AT:], y[AT:], std, rows) / base
 
 
 def ratios(new):
@@ -138,8 +134,8 @@ def ratios(new):
             rows = slice(JUDGED.start + more, JUDGED.stop + more)
             value = error(new(seed), Z, T, factor * y.std(), rows) / base
             collected.setdefault(kind, []).append(value)
-        for kind, fitted in (("a column wakes up", False), ("the same, after `fit`", True)):
-            collected.setdefault(kind, []).append(ratio_of_waking(new, seed, fitted))
+        for kind, value in ratios_of_waking(new, seed):
+            collected.setdefault(kind, []).append(value)
     return {kind: np.median(values) for kind, values in collected.items()}
 
 
