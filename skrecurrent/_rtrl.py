@@ -134,10 +134,10 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     standardize : bool, default=True
         Standardise inputs and targets inside. ``fit`` uses the statistics of the training rows. A
-        stream that starts with ``partial_fit`` updates them row by row, until 1000 known values of
-        a column have come; with "auto" and "lm" until 100 have that differ from the one before, and
-        anew when the scale of a column has changed by far (see Notes, Streams). If False, bring
-        inputs and targets to about unit scale yourself.
+        stream that starts with ``partial_fit`` updates them row by row, until 100 values of a
+        column have come that differ from the one before, and anew when the scale of a column has
+        grown by far. Values in a stream count as at most ten deviations off. If False, bring inputs
+        and targets to about unit scale yourself.
 
     stateful : bool, default=True
         If False, every row is a sequence of its own, started from rest. Rows are then exchangeable
@@ -260,10 +260,9 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     help. A prediction counts as at most ten standard deviations of the targets off their mean; one
     that is a hundred times as far off has exploded, and what made it begins anew.
 
-    Units of inputs and targets stay once 100 values that differ from the one before have come.
-    Values enter at most ten deviations off. If a column's recent deviation exceeds that of the
-    units eightfold, its statistics begin anew; what was learned is re-expressed in the new units,
-    and no filter is sure of it any more.
+    If the recent deviation of a column exceeds that of its units eightfold, these begin anew; what
+    was learned of a target is re-expressed in the new ones if it explained the target, and no
+    filter is sure of it any more.
 
     After ``fit`` the filters that read the network start from its J'J: what was fitted is kept
     until the series says otherwise. The network and its filters only are there with
