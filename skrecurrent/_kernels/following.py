@@ -156,7 +156,10 @@ def enter_inputs(units, X, k, Z, lags):
 
 @part(fastmath=False)
 def enter_target(units, o, Y, k, T):
-    """The same of a known target of output o; y in the units before is a y + b in those after."""
+    """The same of a target of output o, and a and b: y so far is a y + b in the units after it."""
+    T[k, o] = Y[k, o]
+    if np.isnan(Y[k, o]):
+        return False, 1.0, 0.0
     mean, scale = units[MEAN, o], scale_of(units, o)
     value, event = enter(units, o, Y[k, o])
     new_mean, new_scale = units[MEAN, o], scale_of(units, o)
@@ -180,7 +183,5 @@ def enter_rows(units, X, Y):
     for k in range(len(X)):
         anew[k] = enter_inputs(units.X, X, k, Z, Z[0, :0])
         for o in range(Y.shape[1]):
-            T[k, o] = Y[k, o]
-            if not np.isnan(Y[k, o]):
-                anew[k] |= enter_target(units.Y, o, Y, k, T)[0]
+            anew[k] |= enter_target(units.Y, o, Y, k, T)[0]
     return Z, T, anew

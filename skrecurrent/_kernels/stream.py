@@ -495,6 +495,15 @@ def _know_nothing(stream, o, W, x, f):
 
 
 @part(fastmath=False)
+def _renew(stream, progress, o, a, b, W, x, f, predictions):
+    """The target y of output o is to be a y + b."""
+    if _explains(stream, o):
+        _express(stream, progress, o, a, b, W, x, predictions)
+    else:
+        _know_nothing(stream, o, W, x, f)
+
+
+@part(fastmath=False)
 def _doubt(stream):
     """A column has changed: weights stay, but nothing is sure any more."""
     error, parts = stream.error, stream.share.shape[1]
@@ -576,25 +585,16 @@ def learn(learning, X, Y, starts, out):
     net, depths, stream, W, x, progress = of.net, of.depths, of.stream, of.W, of.x, of.progress
     of_X, of_Y, own, small = of.units.X, of.units.Y, stream.own, stream.joint
     reserve, wide, lags, trace = stream.reserve, stream.wide.row, stream.lags.row, stream.trace
-    A, M, w, target, error, share = (
-        small.A,
-        small.M,
-        small.w,
-        stream.target,
-        stream.error,
-        stream.share,
-    )
+    A, M, w = small.A, small.M, small.w
+    target, error, share = stream.target, stream.error, stream.share
     Z, T = _room(of_X, X), _room(of_Y, Y)
     states = _states(x, W, reserve, A)
     reads = _reads(states, W, reserve, A, wide, lags)
     h, past, f, Phi, Psi, j = states.h, states.lags, reads.f, reads.Phi, reads.Psi, np.uintp(0)
     psi, latest = Psi[0], reads.joint
     scratch, before = _scratch(stream), np.empty(M.shape)
-    of_own, change, predictions = (
-        scratch.own,
-        np.zeros(scratch.joint.shape[1]),
-        np.empty(share.shape),
-    )
+    of_own, predictions = scratch.own, np.empty(share.shape)
+    change = np.zeros(scratch.joint.shape[1])
     (n_outputs, parts), explosions = share.shape, 0
     for k in range(len(X)):
         if starts[k]:
@@ -617,17 +617,14 @@ def learn(learning, X, Y, starts, out):
             if exploded:
                 _clear_up(stream, o, predictions, middle, half, W, x, f)
                 explosions += exploded
-            T[k, o] = Y[k, o]
-            if of_Y.size > 0 and not np.isnan(Y[k, o]):
+            if of_Y.size > 0:  # else T is Y, which is not to be written to
                 was_kept = of_Y[scaling.OPEN, o] == 0.0 and of_Y[scaling.SEEN, o] > 0.0
                 event, a, b = following.enter_target(of_Y, o, Y, k, T)
                 anew |= event
-                _express_target(target, o, a, b)
-                if was_kept and (a != 1.0 or b != 0.0):
-                    if _explains(stream, o):
-                        _express(stream, progress, o, a, b, W, x, predictions)
-                    else:
-                        _know_nothing(stream, o, W, x, f)
+                if a != 1.0 or b != 0.0:
+                    _express_target(target, o, a, b)
+                    if was_kept:
+                        _renew(stream, progress, o, a, b, W, x, f, predictions)
         if anew:
             _doubt(stream)
             out[k].fill(np.nan)
