@@ -146,8 +146,10 @@ class APRLRegressor(BaseRecurrentRegressor):
     standardize : bool, default=True
         Standardise inputs and targets inside, targets to a standard deviation of 0.1, where tanh of
         an output is nearly linear. ``fit`` uses the statistics of the training rows. A stream that
-        starts with ``partial_fit`` updates them row by row, until they are frozen after 1000 known
-        values of a column. If False, bring inputs and targets to about this scale yourself.
+        starts with ``partial_fit`` updates them row by row, until 100 values of a column have come
+        that differ from the one before, and anew when the scale of a column has grown by far.
+        Values in a stream count as at most ten deviations off. If False, bring inputs and targets
+        to about this scale yourself.
 
     stateful : bool, default=True
         If False, every row is a sequence of its own, started from rest. Rows are then exchangeable

@@ -167,9 +167,10 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     standardize : bool, default=True
         Standardise inputs and targets inside; columns of inputs that hold nothing but 0 and 1 stay
         as they are, so that an absent key or flag remains zero. ``fit`` uses the statistics of the
-        training rows. A stream that starts with ``partial_fit`` updates them row by row, until they
-        are frozen after 1000 known values of a column. If False, bring inputs and targets to about
-        unit scale yourself, or to [0, 1] for the paper's form.
+        training rows. A stream that starts with ``partial_fit`` updates them row by row, until 100
+        values of a column have come that differ from the one before, and anew when the scale of a
+        column has grown by far. Values in a stream count as at most ten deviations off. If False,
+        bring inputs and targets to about unit scale yourself, or to [0, 1] for the paper's form.
 
     stateful : bool, default=True
         If False, every row is a sequence of its own, started from rest. Rows are then exchangeable

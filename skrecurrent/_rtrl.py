@@ -11,13 +11,14 @@ from skrecurrent._base import N_JOBS, BaseRecurrentRegressor, LossGradientMixin
 from skrecurrent._compat import Interval, StrOptions
 from skrecurrent._epochs import Stop, passes
 from skrecurrent._fitted import chosen
-from skrecurrent._learners.rtrl import SOLVERS, BankLearner, RowLearner
+from skrecurrent._learners.rtrl import SOLVERS, RowLearner
+from skrecurrent._learners.stream import StreamLearner
 from skrecurrent._least_squares.fit import GIVEN, Choice, conclude, fit, nbytes
 from skrecurrent._least_squares.race import Start
 from skrecurrent._least_squares.starts import KINDS, network, reservoir
 
 # Solvers whose streams have a learner of their own.
-_BANK_SOLVERS = ("auto", "lm")
+_STREAM_SOLVERS = ("auto", "lm")
 
 # "auto" leaves least squares where more weights than these are to be trained into hidden units, or,
 # of an echo state network, are read by an output: from there on a step on the 8000 rows of the
@@ -54,7 +55,8 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Parameters
     ----------
     n_hidden : int, default=20
-        Number of hidden units. Time per row grows with the cube of it (see Notes).
+        Number of hidden units. Time per row grows with the cube of it, in streams of "auto" and
+        "lm" with its square (see Notes).
 
     solver : {"auto", "lm", "dekf", "sgd", "adam"}, default="auto"
         How ``fit`` finds the weights. ``partial_fit`` follows the last three; with the first two it
@@ -90,7 +92,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         If False, only the weights into the outputs are learned and outputs feed nothing back: an
         echo state network. Its readout is Bayesian ridge regression, solved at once, with
         ``solver="lm"``, recursive least squares with "dekf", and in streams those three filters of
-        Notes that read the frozen copy.
+        Notes that read the network alone.
 
     update_order : {"hidden-first", "synchronous"}, default="hidden-first"
         Whether the outputs see the hidden units' new values, or all units step at once, as in the
@@ -132,9 +134,10 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     standardize : bool, default=True
         Standardise inputs and targets inside. ``fit`` uses the statistics of the training rows. A
-        stream that starts with ``partial_fit`` updates them row by row, until they are frozen after
-        1000 known values of a column. If False, bring inputs and targets to about unit scale
-        yourself.
+        stream that starts with ``partial_fit`` updates them row by row, until 100 values of a
+        column have come that differ from the one before, and anew when the scale of a column has
+        grown by far. Values in a stream count as at most ten deviations off. If False, bring inputs
+        and targets to about unit scale yourself.
 
     stateful : bool, default=True
         If False, every row is a sequence of its own, started from rest. Rows are then exchangeable
@@ -166,12 +169,12 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     weights_ : ndarray of shape (n, n + n_features + 1)
         A read-only copy of all weights; columns are units, inputs, bias, and output units come
         first. Assigning an array of this shape changes the network. In a stream that has the
-        learner of "auto" and "lm" the weights are those of the learning copy, with the output rows
-        that its filters amount to; assigning an array starts both copies and their filters anew.
+        learner of "auto" and "lm" its hidden rows stay as they are, and its output rows are what
+        the filters that read it amount to; the further units, lags and filters of that learner (see
+        Notes, Streams) are memory of the rule. Assigning starts all filters and averages anew.
 
     state_ : ndarray of shape (n,)
-        A read-only copy of x after the last row that was fitted or learned, zero at rest. In a
-        stream of two copies it is that of the learning one.
+        A read-only copy of x after the last row that was fitted or learned, zero at rest.
 
     n_iter_ : int
         Number of epochs of ``fit``: passes, or steps of "lm" from the start that was chosen, later
@@ -251,21 +254,32 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Callbacks see a task "start" for each start, and in it a task "epoch" for each step; those of
     later stages are named "epoch, more rows" and "epoch, all rows".
 
-    **Streams.** With "auto" and "lm" a stream is learned by two copies of the network. In one the
-    hidden rows learn, in the other they stay as they were when the stream began. Each output of
-    each copy is read by three Kalman filters, for systems that stay, for systems that move and for
-    few or noisy rows. The rows that they find are averaged with weights that fall with the eighth
-    power of their recent squared errors.
-    The predictions of the copies are averaged in the same way, so that learning costs little where
-    it does not help. In every row the filters learn first. The hidden rows then follow the exact
-    gradient of the error that they leave, by a Kalman filter for each hidden unit, and the filters
-    are told how far the units that they read have moved. Output feedback is not trained. After
-    ``fit`` all filters start from its J'J: what was fitted is kept until the series says otherwise.
-    Only the frozen copy is there with ``train_hidden=False``.
+    **Streams.** With "auto" and "lm" a stream with n_hidden units is made of a network of n_hidden
+    units that stay as they are, up to 100 units in all that also stay and read these, the last 20
+    inputs and products of the last 10, and a small network of n_hidden / 2 units, at most 15, that
+    learns. Four predictions of each output follow: by the network; by its hidden units, the further
+    units, lags and products together; by lags alone; and by the small network, which reads 10 lags.
+    (With m features 20 / m and 10 / m rows are read.)
+    Each of the first three comes from three Kalman filters, for systems that stay, for systems that
+    move and for few or noisy rows, the rows of which are averaged with weights that fall with the
+    eighth power of their recent squared errors. All weights of the small network, its hidden rows
+    and its readout, are learned by one extended Kalman filter on their exact gradient [1]_. The
+    four predictions are averaged like the filters, so that learning costs little where it does not
+    help. A prediction counts as at most ten standard deviations of the targets off their mean; one
+    that is a hundred times as far off has exploded, and what made it begins anew.
 
-    The gradient is computed by Schmidhuber's blocks [3]_ in O(n^3) operations per row,
-    where the plain recursion of [1]_ needs O(n^4); the result is the same to rounding. Memory is
-    O(n^2 q) with q = n + n_features + 1 and does not depend on the number of rows. In megabytes,
+    If the recent deviation of a column exceeds that of its units eightfold, these begin anew; what
+    was learned of a target is re-expressed in the new ones if it explained the target, and no
+    filter is sure of it any more.
+
+    After ``fit`` the filters that read the network start from its J'J: what was fitted is kept
+    until the series says otherwise. The network and its filters only are there with
+    ``train_hidden=False``.
+
+    "dekf", "sgd" and "adam" compute the gradient by Schmidhuber's blocks [3]_ in O(n^3) operations
+    per row, where the plain recursion of [1]_ needs O(n^4); the result is the same to rounding.
+    Memory is O(n^2 q) with q = n + n_features + 1, for streams of "auto" and "lm" O(q^2), and does
+    not depend on the number of rows. In megabytes,
     with one feature and one output, for streams with three solvers ("lm" streams like "auto") and
     for a fit to 2000 rows with "lm":
 
@@ -274,17 +288,17 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     ========  =====  =====  =====  =====  =====  ======
     sgd        0.03   0.14    1.8     13    100     692
     dekf       0.05   0.24    3.0     22    169    1220
-    auto       0.06   0.26    3.1     22    170    1226
+    auto       0.57    1.4    2.5    2.8    5.3      14
     lm, fit     7.9     17    132    301   1050    4861
     ========  =====  =====  =====  =====  =====  ======
 
     Where that exceeds the machine's memory ``fit`` raises ``ValueError``, and so does the first
     ``partial_fit``. ``train_hidden=False`` needs O(n^2) only, in memory and in time per row.
 
-    The learning rule's memory (the unfinished block, covariances) is part of the fitted estimator:
-    pickling it in mid-stream changes nothing. ``predict`` continues from `state_` on a copy, so
-    cross-validation with ``TimeSeriesSplit``, whose test rows follow its training rows, is right;
-    where rows were left out in between, give `sequence_id` or call ``advance``.
+    The learning rule's memory (the unfinished block, covariances, lags) is part of the fitted
+    estimator: pickling it in mid-stream changes nothing. ``predict`` continues from `state_` on a
+    copy, so cross-validation with ``TimeSeriesSplit``, whose test rows follow its training rows, is
+    right; where rows were left out in between, give `sequence_id` or call ``advance``.
 
     scikit-learn has no tag for rows whose order matters. The estimator therefore sets the tag
     ``non_deterministic`` while ``stateful=True``, which turns off the two common checks that
@@ -336,7 +350,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     _parameter_constraints = {
         **BaseRecurrentRegressor._parameter_constraints,
-        "solver": [StrOptions({*_BANK_SOLVERS, *SOLVERS})],
+        "solver": [StrOptions({*_STREAM_SOLVERS, *SOLVERS})],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "init": [StrOptions({"auto", *KINDS})],
         "train_hidden": ["boolean"],
@@ -410,8 +424,8 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             "hidden_first": self.update_order == "hidden-first",
             "train_hidden": self.train_hidden,
         }
-        if self.solver in _BANK_SOLVERS:
-            return BankLearner(**network)
+        if self.solver in _STREAM_SOLVERS:
+            return StreamLearner(**network)
         return RowLearner(solver=self.solver, learning_rate=self.learning_rate_init, **network)
 
     def _draw_weights(self, learner, random_state):
@@ -426,6 +440,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
             bias=_BIAS_SCALE,
         )
         learner.assign(weights=weights)
+        learner.draw_seed(random_state)
 
     def _solver_of_fit(self, n_features):
         """What "auto" is: the same for all numbers of rows."""
@@ -500,10 +515,10 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     def _nbytes(self, n_features, n_outputs, n_rows):
         size = self.n_hidden, n_features, n_outputs
-        if self.solver not in _BANK_SOLVERS:
+        if self.solver not in _STREAM_SOLVERS:
             return RowLearner.nbytes(*size, self.solver, self.train_hidden)
         if n_rows is None:
-            return BankLearner.nbytes(*size, self.train_hidden)
+            return StreamLearner.nbytes(*size, self.train_hidden)
         if self._solver_of_fit(n_features) == "lm":
             return nbytes(*size, n_rows, self.train_hidden)
         return RowLearner.nbytes(*size, "dekf", self.train_hidden)

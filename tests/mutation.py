@@ -46,11 +46,20 @@ TESTS = {
     **{
         KERNELS + name: [
             "tests/test_rtrl_kernel.py",
-            "tests/test_rtrl_stream.py",
+            "tests/test_stream.py",
             *CONTRACT,
             "-k rtrl or sgd or dekf or adam or echo or explo",
         ]
-        for name in ("network.py", "gradient.py", "covariance.py", "bank.py", "rtrl.py")
+        for name in (
+            "network.py",
+            "gradient.py",
+            "covariance.py",
+            "rtrl.py",
+            "delayed.py",
+            "filters.py",
+            "joint.py",
+            "stream.py",
+        )
     },
     KERNELS + "guard.py": ["tests/test_guard.py", *CONTRACT, "-k guard or explo"],
     KERNELS + "aprl.py": ["tests/test_aprl_kernel.py", *CONTRACT, "-k aprl"],

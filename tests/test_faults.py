@@ -19,7 +19,7 @@ from sklearn.base import clone
 from threadpoolctl import threadpool_info
 
 from skrecurrent import RTRLRegressor
-from skrecurrent._kernels import bank, fast_weight
+from skrecurrent._kernels import fast_weight, stream
 from tests.common import (
     ESTIMATORS,
     assert_same,
@@ -201,7 +201,11 @@ def test_a_stream_that_could_not_begin_leaves_what_fit_left(estimator, error, mo
     X, y = make_rows(60)
     estimator.fit(X, y)
     expected = copy.deepcopy(estimator).partial_fit(X, y)
-    for module, name in ((bank, "new_bank"), (bank, "restart"), (fast_weight, "new_optimizer")):
+    for module, name in (
+        (stream, "new_readout"),
+        (stream, "restart"),
+        (fast_weight, "new_optimizer"),
+    ):
         with monkeypatch.context() as patch:
 
             def fail(*_, **__):

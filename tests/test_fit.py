@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_info
 from skrecurrent import RTRLRegressor
 from skrecurrent._epochs import Epochs
 from skrecurrent._learners import base
-from skrecurrent._learners.rtrl import BankLearner
+from skrecurrent._learners.stream import StreamLearner
 from skrecurrent.datasets import make_mackey_glass, make_narma, make_roessler
 from tests.common import (
     assert_same,
@@ -416,7 +416,7 @@ def test_ctrl_c_while_the_curvature_is_computed_changes_nothing_but_a_warning(mo
     X, y = make_rows(150)
     estimator = RTRLRegressor(4, solver="lm", max_iter=3, random_state=0)
     whole = clone(estimator).fit(X, y)
-    interrupt_once(monkeypatch, BankLearner, "know")
+    interrupt_once(monkeypatch, StreamLearner, "know")
     with pytest.warns(UserWarning, match="interrupted"):
         estimator.fit(X, y)
     assert_same(estimator, whole)
@@ -428,7 +428,7 @@ def test_ctrl_c_in_a_stream_keeps_count_of_what_was_learned(monkeypatch):
     ids = np.repeat(["a", "b"], [70, 50])
     estimator = RTRLRegressor(4, random_state=0)
     estimator.partial_fit(X[:4], y[:4], sequence_id=ids[:4])
-    interrupt_once(monkeypatch, BankLearner, "_learn_piece", after=1)
+    interrupt_once(monkeypatch, StreamLearner, "_learn_piece", after=1)
     with pytest.raises(KeyboardInterrupt):
         estimator.partial_fit(X[4:], y[4:], sequence_id=ids[4:])
     monkeypatch.undo()

@@ -39,7 +39,7 @@ def test_only_kernels_call_parts_of_kernels():
     statistics, values = scaling.new_statistics(1), np.zeros((1, 1))
     scaling.standardize(statistics, values, True, values)
     with pytest.raises(TypeError):
-        scaling._scale(statistics, 0)
+        scaling.scale_of(statistics, 0)
 
 
 @needs_compiled_code

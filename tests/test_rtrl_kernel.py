@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 from threadpoolctl import threadpool_limits
 
 from skrecurrent import RTRLRegressor
-from skrecurrent._kernels import bank, gradient, rtrl
+from skrecurrent._kernels import gradient, rtrl
 from tests.common import learner_of, make_rows, needs_compiled_code, sized
 from tests.reference import rtrl as reference
 
@@ -57,13 +57,8 @@ def full(covariances):
 
 def awake(rule):
     """All ``full`` covariances of a learning rule, with the drift of the next update."""
-    covariances, drift = rule.covariance, rtrl._DRIFT
-    if isinstance(rule, bank.Bank):
-        covariances = np.concatenate([rule.covariance, rule.hidden])
-        of_filters = np.resize(bank._FILTERS[:, bank._DRIFT], len(rule.rows))
-        of_hidden = np.full(len(rule.hidden), bank._HIDDEN_DRIFT)
-        drift = np.r_[of_filters * np.sqrt(rule.innovation_variance), of_hidden][:, None, None]
-    return full(covariances) + drift * np.eye(covariances.shape[1] - 1)
+    covariances = rule.covariance
+    return full(covariances) + rtrl._DRIFT * np.eye(covariances.shape[1] - 1)
 
 
 def randomised(estimator, X, Y, rng):
@@ -287,7 +282,8 @@ def test_covariances_stay_symmetric_and_positive_definite(series, rng):
         "sensor gone flat": np.sin(steps / 7) * np.exp(-steps / 500),
         "noise": rng.normal(size=len(steps)),
     }[series][:, None]
-    estimator = RTRLRegressor(6, random_state=0).partial_fit(X[:-1], X[1:, 0])
-    covariances = awake(learner_of(estimator).bank)
+    estimator = RTRLRegressor(6, solver="dekf", random_state=0)
+    estimator.partial_fit(X[:-1], X[1:, 0])
+    covariances = awake(learner_of(estimator).optimizer)
     np.testing.assert_array_equal(covariances, covariances.transpose(0, 2, 1))
     assert np.linalg.eigvalsh(covariances).min() > 0

@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels import elementwise, network, scaling
+from skrecurrent._kernels import elementwise, following, network, scaling
 from skrecurrent._kernels._compile import kernel, part
 from skrecurrent._kernels.guard import Guard, back_to_good, exploded, keep_good, largest, proven
 
@@ -401,7 +401,7 @@ def learn(learning, X, Y, starts, out):
     W_0, G, e, limits = memory.W_0, memory.G, memory.e, guard.limits
     V_o, pending_o = memory.V_inv[0], memory.pending[0]
     V_i, pending_i = memory.V_inv[-1], memory.pending[-1]
-    X, Y = scaling.enter(units.X, X), scaling.enter(units.Y, Y)
+    X, Y, anew = following.enter_rows(units, X, Y)
     (n, q), (rows, width) = W.shape, W_0.shape
     trace = q / regularization
     W_o = np.zeros((n_outputs, width))
@@ -421,6 +421,13 @@ def learn(learning, X, Y, starts, out):
         _step(dt, hidden_first, W_o, W_0, G, x, f, X, k, phi, psi, G_phi, a)
         for o in range(n_outputs):
             out[k, o] = x[o]
+        if len(anew) > 0 and anew[k]:
+            _compose(W_0, G, W_o, W)
+            relearn(regularization, memory, W)
+            e.fill(0.0)
+            limits.fill(0.0)
+            out[k].fill(np.nan)
+            continue
         known = _new_errors(x, Y, k, errors)
         learned = 0.0
         if known:
@@ -541,6 +548,14 @@ def apply_batch(net, eta, batch, W):
     batch.rows[0] = 0
 
 
+@part(fastmath=False)
+def _empty(V, B, rows, regularization):
+    """Sums of no rows."""
+    V[:] = np.eye(V.shape[1]) * regularization
+    B[:] = 0.0
+    rows[0] = 0
+
+
 @kernel
 def learn_batch(learning, X, Y, starts, out):
     """Collect the rows of X, Y at fixed weights, which change after every ``interval`` of them.
@@ -553,7 +568,7 @@ def learn_batch(learning, X, Y, starts, out):
     dt, n_outputs, hidden_first = net.dt, net.n_outputs, net.hidden_first
     V, B, e, rows, limits = batch.V, batch.B, batch.e, batch.rows, guard.limits
     interval = of.interval
-    X, Y = scaling.enter(units.X, X), scaling.enter(units.Y, Y)
+    X, Y, anew = following.enter_rows(units, X, Y)
     n, q = W.shape
     G, G_phi = np.zeros((n_outputs, q)), np.empty(n_outputs)
     phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
@@ -568,6 +583,12 @@ def learn_batch(learning, X, Y, starts, out):
         _step(dt, hidden_first, W, W, G, x, f, X, k, phi, psi, G_phi, a)
         for o in range(n_outputs):
             out[k, o] = x[o]
+        if len(anew) > 0 and anew[k]:
+            _empty(V, B, rows, rule.regularization)
+            e.fill(0.0)
+            limits.fill(0.0)
+            out[k].fill(np.nan)
+            continue
         known = _new_errors(x, Y, k, errors)
         if known:
             _collect(net, batch, W, phi, psi, errors, D_e)
@@ -582,9 +603,7 @@ def learn_batch(learning, X, Y, starts, out):
         if exploded(limits, guard.least, largest(x, n_outputs), 0.0, abs(learned), Y, k):
             back_to_good(guard, W, f[:0])
             _rest(x, f, e)
-            V[:] = np.eye(q) * rule.regularization
-            B[:] = 0.0
-            rows[0] = 0
+            _empty(V, B, rows, rule.regularization)
             out[k].fill(np.nan)
             explosions += 1
         elif proven(limits, guard.window):

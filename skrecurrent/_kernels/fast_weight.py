@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels import elementwise, scaling
+from skrecurrent._kernels import elementwise, following, scaling
 from skrecurrent._kernels._compile import kernel, part
 from skrecurrent._kernels.guard import Guard, back_to_good, exploded, keep_good, proven
 
@@ -717,15 +717,21 @@ def _exploded(net, limits, least, W, z, t, D, before, after, v, Y, k):
 
 
 @part(fastmath=False)
-def _recover(sensitivities, optimizer, guard, W, gains):
-    """Back to the last good weights, with the optimizer as it was at the start."""
-    back_to_good(guard, W, gains)
+def _begin_steps(sensitivities, optimizer):
+    """The optimizer as it was at the start, and no rows that wait for it."""
     optimizer.first_moment[:] = 0.0
     optimizer.second_moment[:] = 0.0
     optimizer.steps[0] = 0
-    forget(sensitivities)
     sensitivities.sums[:] = 0.0
     sensitivities.counts[0] = 0
+
+
+@part(fastmath=False)
+def _recover(sensitivities, optimizer, guard, W, gains):
+    """Back to the last good weights, with the optimizer as it was at the start."""
+    back_to_good(guard, W, gains)
+    _begin_steps(sensitivities, optimizer)
+    forget(sensitivities)
 
 
 @kernel
@@ -744,7 +750,7 @@ def learn(learning, X, Y, starts, out):
     W, gains, state, units, progress = of.W, of.gains, of.state, of.units, of.progress
     Q, p, sums, counts = sensitivities.Q, sensitivities.p, sensitivities.sums, sensitivities.counts
     limits, update_interval = guard.limits, optimizer.update_interval
-    X, Y = scaling.enter(units.X, X), scaling.enter(units.Y, Y)
+    X, Y, anew = following.enter_rows(units, X, Y)
     n, q = W.shape
     z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
     v, g, cg, errors = np.empty((1, q)), np.empty((1, q)), np.empty(q), np.empty(net.n_outputs)
@@ -762,6 +768,12 @@ def learn(learning, X, Y, starts, out):
         for o in range(net.n_outputs):
             out[k, o] = _prediction(net, n, z, t, after, o)
         learned = _errors(net, n, z, t, after, Y, k, errors)
+        if len(anew) > 0 and anew[k]:
+            learned = False
+            errors[:] = 0.0
+            _begin_steps(sensitivities, optimizer)
+            limits[:] = 0.0
+            out[k].fill(np.nan)
         for block in range(len(Q)):
             _carry(
                 parameters, t, D, before, after, v, g, errors, block * LANES, Q[block],

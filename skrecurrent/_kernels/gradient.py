@@ -18,11 +18,6 @@ import numpy as np
 from skrecurrent._kernels import elementwise
 from skrecurrent._kernels._compile import kernel, part
 
-# Copies of the network that a stream may have: the one that learns all, and the one whose hidden
-# rows stay. A literal number handed to a function would have it compiled once more.
-LEARNER = np.int64(0)
-FROZEN = np.int64(1)
-
 
 class Block(NamedTuple):
     """The unfinished block: all that the exact gradient needs besides weights and state."""
@@ -32,7 +27,7 @@ class Block(NamedTuple):
     Phi: np.ndarray  # (K, q) what hidden rows read
     Psi: np.ndarray  # (K, q) what output rows read
     C: np.ndarray  # (K, n_outputs, n) same-step derivatives of outputs by hidden units
-    trace: np.ndarray  # (copies, q) d x_o / d W_o where outputs feed nothing back
+    trace: np.ndarray  # (1, q) d x_o / d W_o where outputs feed nothing back
     position: np.ndarray  # (2,) int: steps in the block; 1 once P holds anything
 
 
@@ -48,7 +43,7 @@ def new_block(n, q, n_outputs, length, train_hidden):
         Phi=np.zeros((length, q)),
         Psi=np.zeros((length, q)),
         C=np.zeros((length, n_outputs, n)),
-        trace=np.zeros((1 + train_hidden, q)),
+        trace=np.zeros((1, q)),
         position=np.zeros(2, dtype=np.int64),
     )
 
@@ -106,10 +101,10 @@ def send_back(J, Lam, steps):
 
 
 @part
-def follow(net, trace, copy, Psi, j):
+def follow(net, trace, Psi, j):
     """d x_o(k+1) / d W_o where outputs feed nothing back."""
     for c in range(net.n_outputs, trace.shape[1]):
-        trace[copy, c] += net.dt[0] * (Psi[j, c] - trace[copy, c])
+        trace[0, c] += net.dt[0] * (Psi[j, c] - trace[0, c])
 
 
 @part

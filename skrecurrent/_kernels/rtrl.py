@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skrecurrent._kernels import covariance, elementwise, gradient, network, scaling
+from skrecurrent._kernels import covariance, elementwise, following, gradient, network, scaling
 from skrecurrent._kernels._compile import kernel, part
-from skrecurrent._kernels.gradient import LEARNER
 from skrecurrent._kernels.guard import Guard, back_to_good, keep_good, net_exploded, proven
 
 SGD, ADAM, DEKF = range(3)
@@ -152,7 +151,7 @@ def learn(learning, X, Y, starts, out):
     P, J, Phi, Psi, C = block.P, block.J, block.Phi, block.Psi, block.C
     trace, position, limits = block.trace, block.position, guard.limits
     solver, covariances, variances = rule.solver, rule.covariance, rule.innovation_variance
-    X, Y = scaling.enter(units.X, X), scaling.enter(units.Y, Y)
+    X, Y, anew = following.enter_rows(units, X, Y)
     (n, q), n_outputs, K = W.shape, net.n_outputs, len(J)
     rows = n if K else n_outputs
     Lam, seed, f = np.empty((K + 1, n)), np.empty(n_outputs), network.activities(x)
@@ -174,11 +173,11 @@ def learn(learning, X, Y, starts, out):
         if K:
             network.linearise(net, W, Phi, Psi, J, C, j)
         else:
-            gradient.follow(net, trace, LEARNER, Psi, j)
+            gradient.follow(net, trace, Psi, j)
         delta[:] = 0.0
-        learned = False
+        learned, changed = False, len(anew) > 0 and anew[k]
         for o in range(n_outputs if solver == DEKF else 1):  # the filter takes them one by one
-            if not _seed(solver, o, x, Y, k, seed):
+            if changed or not _seed(solver, o, x, Y, k, seed):
                 continue
             learned = True
             if K:
@@ -199,6 +198,10 @@ def learn(learning, X, Y, starts, out):
             continue
         if learned and proven(limits, guard.window):
             keep_good(guard, W, f[:0])
+        if changed:
+            _reset(rule)
+            limits[:] = 0.0
+            out[k].fill(np.nan)
         if K:
             gradient.end_step(net, P, J, Phi, Psi, C, position)
     return explosions, scaling.track(progress, Y, out)

@@ -14,19 +14,20 @@ from skrecurrent._kernels._compile import kernel, part
 # Known values so far; how many of them since the column was constant; their mean and sum of squared
 # deviations (Welford); whether all this is frozen. What a standard deviation and the mean become in
 # the units of the network, and how far from there a row may be. Whether the column is left as it
-# is because it has held nothing but 0 and 1.
+# is because it has held nothing but 0 and 1. The rest belongs to streams, see ``following.py``:
+# values that differ from the one before, their recent mean and variance, the last value, the range
+# of the first ones, whether units still move, and all values.
 COUNT, VARIED, MEAN, SQUARES, FROZEN, UNIT, CENTRE, LIMIT, BINARY = range(9)
+CHANGES, RECENT_MEAN, RECENT_VARIANCE, LAST, LOWEST, HIGHEST, OPEN, SEEN = range(9, 17)
+
+# Values in a stream, and predictions, are cut off so many standard deviations from the mean.
+BAND = 10.0
 
 # Values beyond this are refused: their squares would overflow in the sums.
 LARGEST = 1e100
 
 # An error variance ends here: errors beyond LARGEST say that a network ran wild.
 LARGEST_VARIANCE = LARGEST**2
-
-# Statistics of a stream are frozen after this many known values since the column first varied.
-# Later rows would move them by less than 1/1000 of a standard deviation each, but a net that has
-# learned on one scale should not see that scale drift for ever.
-FREEZE_AFTER = 1000.0
 
 # The error variance of predictions, another such array: known errors so far, their running
 # variance, and the sum of their squared weights in it, which is 1 / n for n errors that weigh the
@@ -65,7 +66,7 @@ class Progress(NamedTuple):
 
 def new_statistics(n_columns, unit=1.0, *, centre=0.0, limit=np.inf, keeps_binary=False):
     """Statistics of no rows at all."""
-    statistics = np.zeros((9, n_columns))
+    statistics = np.zeros((17, n_columns))
     statistics[UNIT] = unit
     statistics[CENTRE] = centre
     statistics[LIMIT] = limit
@@ -158,7 +159,7 @@ def learnable(X, Y):
 
 
 @part(fastmath=False)
-def _scale(statistics, c):
+def scale_of(statistics, c):
     """Standard deviation of column c, or 1 until it is positive, per unit of the network."""
     deviation = 0.0
     if statistics[COUNT, c] > 0.0:
@@ -169,7 +170,32 @@ def _scale(statistics, c):
 
 
 @part(fastmath=False)
-def _in_units(statistics, c, scale, bound, value):
+def varies(statistics, c):
+    """Whether the recent values of a column differ by more than rounding."""
+    deviation = np.sqrt(statistics[RECENT_VARIANCE, c])
+    return deviation > _CONSTANT * abs(statistics[RECENT_MEAN, c])
+
+
+@part(fastmath=False)
+def band(statistics, c):
+    """Middle and deviation of a column, recent ones where these are followed."""
+    units = scale_of(statistics, c) * statistics[UNIT, c]
+    if statistics[FROZEN, c] or statistics[BINARY, c] or not varies(statistics, c):
+        return statistics[MEAN, c], units
+    return statistics[RECENT_MEAN, c], max(np.sqrt(statistics[RECENT_VARIANCE, c]), units)
+
+
+@part(fastmath=False)
+def cut_off(statistics, c, value):
+    """A value of a column, within the band where it can be in a stream."""
+    if statistics[FROZEN, c] or statistics[BINARY, c] or not varies(statistics, c):
+        return value
+    middle, deviation = band(statistics, c)
+    return min(max(value, middle - BAND * deviation), middle + BAND * deviation)
+
+
+@part(fastmath=False)
+def in_units(statistics, c, scale, bound, value):
     """A value of column c as the network sees it, at most ``bound`` from the centre."""
     centre = statistics[CENTRE, c]
     z = value
@@ -179,48 +205,54 @@ def _in_units(statistics, c, scale, bound, value):
 
 
 @kernel(fastmath=False)
-def absorb(statistics, values, freeze_after, out):
-    """Let each row enter the statistics, then standardise it by them; NaN enters nothing.
-
-    A row that takes part in its own statistics of k rows is at most sqrt(k) deviations from the
-    mean, so a stream in any units starts gently.
-    """
-    for k in range(len(values)):
-        for c in range(statistics.shape[1]):
+def absorb(statistics, values):
+    """Let rows of ``fit`` enter the statistics of columns with units that may move."""
+    for c in range(statistics.shape[1]):
+        kept = statistics[CHANGES, c] > 0.0 and statistics[OPEN, c] == 0.0  # by a stream before
+        for k in range(0 if kept or statistics[FROZEN, c] else len(values)):
             value = values[k, c]
-            if value == value and statistics[FROZEN, c] == 0.0:
+            if value == value:
                 statistics[COUNT, c] += 1.0
                 before = value - statistics[MEAN, c]
                 statistics[MEAN, c] += before / statistics[COUNT, c]
                 statistics[SQUARES, c] += before * (value - statistics[MEAN, c])
                 statistics[VARIED, c] += statistics[SQUARES, c] > 0.0
-                statistics[FROZEN, c] = statistics[VARIED, c] >= freeze_after
                 if value != 0.0 and value != 1.0:
                     statistics[BINARY, c] = 0.0
-            scale = _scale(statistics, c)
-            out[k, c] = _in_units(statistics, c, scale, statistics[LIMIT, c], value)
+
+
+@kernel(fastmath=False)
+def freeze(statistics):
+    """Freeze all units but those of columns that stood still: these open when they first move."""
+    for c in range(statistics.shape[1]):
+        kept = statistics[CHANGES, c] > 0.0 and statistics[OPEN, c] == 0.0
+        moved = kept or statistics[VARIED, c] > 0.0 or statistics[BINARY, c] > 0.0
+        statistics[FROZEN, c] = moved or statistics[FROZEN, c] > 0.0
+        if not statistics[FROZEN, c] and statistics[COUNT, c] > 0.0:
+            statistics[CHANGES, c] = statistics[OPEN, c] = 1.0
+            statistics[SEEN, c] = statistics[COUNT, c]
+            statistics[LAST, c] = statistics[RECENT_MEAN, c] = statistics[MEAN, c]
+            statistics[RECENT_VARIANCE, c] = 0.0
 
 
 @kernel(fastmath=False)
 def standardize(statistics, values, bounded, out):
-    """Standardise rows by the statistics as they are; if bounded, as far as ``absorb`` could go."""
+    """Standardise rows by the statistics as they are.
+
+    If bounded, values are cut off, and columns that have never moved count for nothing: nobody
+    knows on what scale they move, and weights that read them have learned nothing.
+    """
     for c in range(statistics.shape[1]):
-        scale = _scale(statistics, c)
-        bound = statistics[LIMIT, c]
-        if bounded and not statistics[FROZEN, c]:
-            bound = min(bound, statistics[UNIT, c] * np.sqrt(statistics[COUNT, c]))
+        scale, limit = scale_of(statistics, c), statistics[LIMIT, c]
+        known = statistics[FROZEN, c] or statistics[BINARY, c] or varies(statistics, c)
+        still = bounded and not known and statistics[CHANGES, c] > 0.0
         for k in range(len(values)):
-            out[k, c] = _in_units(statistics, c, scale, bound, values[k, c])
-
-
-@part(fastmath=False)
-def enter(statistics, values):
-    """Rows of a stream as the network sees them, which enter the statistics if there are any."""
-    if statistics.size == 0:
-        return values
-    scaled = np.empty(values.shape)
-    absorb(statistics, values, FREEZE_AFTER, scaled)
-    return scaled
+            value = values[k, c]
+            if still:
+                value = statistics[MEAN, c]
+            elif bounded:
+                value = cut_off(statistics, c, value)
+            out[k, c] = in_units(statistics, c, scale, limit, value)
 
 
 @part(fastmath=False)
@@ -235,24 +267,25 @@ def seen(statistics, values):
 
 @part(fastmath=False)
 def restore(statistics, values):
-    """Back from standardised values to the user's units, in place."""
+    """Predictions in the user's units, in place, cut off where targets of a stream would be."""
     for c in range(statistics.shape[1]):
-        scale = _scale(statistics, c)
+        scale = scale_of(statistics, c)
         for k in range(len(values)):
-            values[k, c] = (values[k, c] - statistics[CENTRE, c]) * scale + statistics[MEAN, c]
+            value = (values[k, c] - statistics[CENTRE, c]) * scale + statistics[MEAN, c]
+            values[k, c] = cut_off(statistics, c, value)
 
 
 @kernel(fastmath=False)
 def restore_deviations(statistics, deviations):
     """Standard deviations of standardised values back to the user's units, in place."""
     for c in range(statistics.shape[1]):
-        deviations[c] *= _scale(statistics, c)
+        deviations[c] *= scale_of(statistics, c)
 
 
-def spread(statistics, n_columns):
-    """Mean and standard deviation of each column; of values as given they are taken to be 0, 1."""
-    if statistics.size == 0:
-        return np.zeros(n_columns), np.ones(n_columns)
-    deviations = statistics[UNIT].copy()
-    restore_deviations(statistics, deviations)
-    return statistics[MEAN].copy(), deviations
+@kernel(fastmath=False)
+def spread(statistics, means, deviations):
+    """Mean and standard deviation of each column as a stream sees them; 0, 1 of values as given."""
+    means[:] = 0.0
+    deviations[:] = 1.0
+    for c in range(statistics.shape[1]):
+        means[c], deviations[c] = band(statistics, c)

@@ -201,10 +201,10 @@ class Learner(ABC):
             self._assigned()
 
     def absorb(self, X, Y):
-        """Let training rows enter the units, unless these are frozen, and freeze them."""
+        """Let training rows enter the units, unless these are known, and freeze them."""
         for statistics, values in zip(self.units, (X, Y), strict=True):
-            scaling.absorb(statistics, values, np.inf, np.empty_like(values))
-            statistics[scaling.FROZEN] = True
+            scaling.absorb(statistics, values)
+            scaling.freeze(statistics)
 
     def inherit(self, other):
         """Take over what a learner of the same size has learned, with its units and progress."""
@@ -236,8 +236,10 @@ class Learner(ABC):
 
         All of one moment, and in the user's units.
         """
+        means, deviations = np.empty(self.n_outputs), np.empty(self.n_outputs)
         with self.lock:
-            return self.frozen(), self._deviations(), scaling.spread(self.units.Y, self.n_outputs)
+            scaling.spread(self.units.Y, means, deviations)
+            return self.frozen(), self._deviations(), (means, deviations)
 
     def run_from_rest(self, X, starts):
         """Predictions in network units, from rest; the state moves to the end of the rows."""

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tests.benchmarks import (
+    ablation,
     accuracy,
     aprl_kernel,
     calibration,
@@ -22,6 +23,7 @@ from tests.benchmarks import (
     rtrl_kernel,
     scaling,
     streaming,
+    trouble,
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
@@ -38,6 +40,8 @@ SECTIONS = {
     "plants": ("Real plants: published records, in simulation", plants.report),
     "closed_loop": ("Closed loop: forecasts from forecasts", closed_loop.report),
     "streaming": ("Streams: one pass, each row predicted before it is learned", streaming.report),
+    "ablation": ("Streams: the learner without its parts", ablation.report),
+    "trouble": ("Streams in trouble, beside a clean stream", trouble.report),
     "calibration": ("Intervals: how many of the values are in them", calibration.report),
     "kernel": ("The exact gradient: blocks of steps against plain RTRL", rtrl_kernel.report),
     "aprl": ("Atiya-Parlos learning: accuracy", accuracy.aprl_report),

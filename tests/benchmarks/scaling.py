@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
-from skrecurrent._kernels.bank import N_FILTERS
+from skrecurrent._learners.stream import StreamLearner
 from tests.benchmarks.table import markdown, seconds_for_a_while
 
 # Spent on each row of a table, if that is enough for three repeats.
@@ -23,8 +23,6 @@ OPERATIONS, BLOCK, MOST_BLOCKS = 20_000_000, 128, 32
 FITTED = 3
 
 FEATURES, OUTPUTS, ROWS = (3, 10, 30, 100), (1, 2, 4, 8, 16), (1000, 10_000, 100_000)
-
-FILTERS = 2 * N_FILTERS  # of an output of RTRL's default stream, which has two copies
 
 
 class Learner(NamedTuple):
@@ -52,8 +50,8 @@ LEARNERS = {
         "partial_fit",
         (16, 32, 64, 128, 256),
         32,
-        lambda n, q, o: o * (n**2 * q + (n + FILTERS) * q**2),
-        lambda n, q, o: n**2 * q + (n + FILTERS * o) * q**2,
+        lambda n, q, o: o * StreamLearner.nbytes(n - o, q - n - 1, o, True) / 8,
+        lambda n, q, o: StreamLearner.nbytes(n - o, q - n - 1, o, True) / 8,
     ),
     "`APRLRegressor`": Learner(
         APRLRegressor(),
@@ -89,9 +87,9 @@ all that it keeps. Medians of interleaved runs, 3 at least. Exponents are slopes
 scales through the {FITTED} largest sizes, in brackets those of the theory over the same sizes, \
 whose operations per row and numbers in memory are
 
-- RTRL: n^2 q, of order n^3, for "sgd". The default stream has a filter for each hidden unit, \
-{FILTERS} for each of o outputs, and a gradient for each output: \
-o (n^2 q + (n + {FILTERS}) q^2) operations, n^2 q + (n + {FILTERS} o) q^2 numbers;
+- RTRL: n^2 q, of order n^3, for "sgd". The default stream passes \
+once over what it keeps for each of o outputs: covariances of filters of a fixed number of \
+features up to 100 units, of order n^2 from there on;
 - APRL: n q + q^2, of order n^2;
 - fast weights: n q, the number of connections, in reverse, and its square forward.
 

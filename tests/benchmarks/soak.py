@@ -13,10 +13,12 @@ import psutil
 from sklearn.base import clone
 
 from skrecurrent import APRLRegressor, FastWeightRegressor, RTRLRegressor
+from skrecurrent._learners.stream import StreamLearner
 from tests.benchmarks.table import markdown
 from tests.common import learner_of
 from tests.test_aprl_kernel import full_inverses
 from tests.test_rtrl_kernel import awake
+from tests.test_stream import covariances as squares
 
 N_ROWS, CHUNKS = 10_000_000, 100
 
@@ -61,8 +63,16 @@ def covariances(estimator):
     if isinstance(estimator, APRLRegressor):
         return full_inverses(estimator)
     learner = learner_of(estimator)
-    filters = getattr(learner, "bank", None) or getattr(learner, "optimizer", None)
-    return awake(filters) if getattr(filters, "covariance", np.empty(0)).size else []
+    if isinstance(learner, StreamLearner):
+        of = learner.stream
+        readers = (of.own, of.wide.filters, of.lags.filters, of.joint)[: of.share.shape[1]]
+        return [
+            P[prior > 0][:, prior > 0]  # the rest fills whole vectors
+            for one in readers
+            for P, prior in zip(squares(one.covariance), one.covariance.prior)
+        ]
+    optimizer = getattr(learner, "optimizer", None)
+    return awake(optimizer) if getattr(optimizer, "covariance", np.empty(0)).size else []
 
 
 def soak(estimator, kind, n_rows):
