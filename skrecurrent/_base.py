@@ -54,8 +54,8 @@ from skrecurrent._fitted import (
 from skrecurrent._forecast import ForecastMixin
 from skrecurrent._input import (
     FLOAT64,
+    check_known,
     check_rows,
-    check_targets_known,
     check_training_rows,
     continue_last,
     continuing,
@@ -66,6 +66,7 @@ from skrecurrent._input import (
     refuse_huge,
 )
 from skrecurrent._kernels import scaling
+from skrecurrent._learners.base import NO_ID
 from skrecurrent._numbers import as_numbers
 from skrecurrent._threads import one_at_a_time
 
@@ -218,9 +219,11 @@ class BaseRecurrentRegressor(
         columns = self._unfitted()
         given = check_training_rows(columns, X, y, sequence_id, self.stateful, reset=True)
         split = held_out_rows(given, self.validation_fraction) if self.early_stopping else None
-        check_targets_known(given.Y[:split])
+        check_known(given.X[:split], given.Y[:split])
         learner = self._learner_to_train(given)
         learner.absorb(given.X[:split], given.Y[:split])
+        first_rows = given.X
+        given = given._replace(X=learner.from_rest(given.X, given.starts))
         stop = self._stop(*learner.size[1:])
         context = callback_context(self, max_subtasks=self._max_tasks(stop, *learner.size[1:]))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -229,9 +232,8 @@ class BaseRecurrentRegressor(
 
         def record(learner):
             learner = self._with_best_weights(learner, epochs)
-            if given.ids is not None:
-                learner.name_sequence(given.ids[-1])
-            training = TrainingRows(given.X, learner.snapshot())
+            learner.stand_after(given.X, NO_ID if given.ids is None else given.ids[-1])
+            training = TrainingRows(first_rows, learner.snapshot())
             return self._record(learner, columns, given, epochs.summary(), training)
 
         reporter.snapshot = lambda: {"_fitted": record(learner.copy())}
@@ -369,25 +371,91 @@ class BaseRecurrentRegressor(
         >>> bool(abs(model.predict(X[200:])[0] - np.sin(201 / 3)) < 0.05)
         True
         """
-        fitted, targets = vars(self).get("_fitted"), None
-        if sequence_id is None and fitted is not None and fitted.learns_as_is(X):
-            targets = plain_targets(X, y, fitted.n_outputs, fitted.target_ndim)
-        if targets is not None:
-            starts = continuing(len(X), fitted.stateful)
-            explosions = fitted.learner.learn(X, targets, starts)
-        else:
-            explosions = self._learn_checked(fitted, X, y, sequence_id)
+        fitted, rows = self._rows_to_learn(X, y, sequence_id)
+        self._warn_of_explosions(fitted.learner.learn(*rows))
+        return self
+
+    @one_at_a_time
+    def partial_fit_predict(self, X, y, *, sequence_id=None, return_std=False):
+        """Predict each row, then learn it: prequential predictions of a stream in one call.
+
+        The rows are learned as by ``partial_fit``, to the last bit and as fast. The predictions are
+        those that ``predict`` would have made row by row, each before the row was learned. That of
+        the first row of a new estimator is the untrained network's.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Inputs, one row per time step, in the order of time.
+
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets, NaN where there is none; these rows are predicted, too.
+
+        sequence_id : array-like of shape (n_samples,), default=None
+            Which sequence each row belongs to, as for ``partial_fit``: an id equal to the last one
+            continues, any other starts at rest.
+
+        return_std : bool, default=False
+            Whether to return standard deviations too.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+            Predictions, float32 if `X` is.
+
+        y_std : ndarray of the same shape and dtype
+            Only with ``return_std=True``: the standard deviation of recent errors at each row, as
+            ``predict`` gives it.
+
+        Raises
+        ------
+        ValueError
+            If the input is invalid, as for ``fit``. Nothing is learned then.
+        RuntimeError
+            If another call is changing the same estimator at this moment.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If learning exploded, once per call, as for ``partial_fit``.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skrecurrent import RTRLRegressor
+        >>> X = np.sin(np.arange(301) / 3)[:, None]
+        >>> model = RTRLRegressor(10, random_state=0)
+        >>> predictions = model.partial_fit_predict(X[:300], X[1:, 0])
+        >>> bool(np.abs(predictions[100:] - X[101:, 0]).max() < 0.05)
+        True
+        """
+        fitted, rows = self._rows_to_learn(X, y, sequence_id)
+        explosions, *told = fitted.learner.learn_and_tell(*rows)
+        self._warn_of_explosions(explosions)
+        dtype = np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64
+        predictions, deviations = (fitted.in_shape(of).astype(dtype) for of in told)
+        return (predictions, deviations) if return_std else predictions
+
+    def _warn_of_explosions(self, explosions):
         if explosions:
             warnings.warn(
                 f"Learning exploded {explosions} time(s) in this chunk and was set back to the "
                 "last good weights. A smaller learning_rate_init or standardize=True may help.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
-        return self
 
-    def _learn_checked(self, fitted, X, y, sequence_id):
-        """Check a chunk, create the network if it is the first, and learn."""
+    def _rows_to_learn(self, X, y, sequence_id):
+        """The record, and rows, targets, starts and ids for its learner."""
+        fitted = vars(self).get("_fitted")
+        if sequence_id is None and fitted is not None and fitted.learns_as_is(X):
+            targets = plain_targets(X, y, fitted.n_outputs, fitted.target_ndim)
+            if targets is not None:
+                return fitted, (X, targets, continuing(len(X), fitted.stateful))
+        return self._checked_rows_to_learn(fitted, X, y, sequence_id)
+
+    def _checked_rows_to_learn(self, fitted, X, y, sequence_id):
+        """The same of a chunk that is to be checked; creates the network if it is the first."""
         if fitted is None:
             self._validate_params()
             columns = self._unfitted()
@@ -407,7 +475,7 @@ class BaseRecurrentRegressor(
             _machine.check_memory(learner.nbytes_of_stream(), *learner.size)
             learner.begin()
         self._fitted = fitted
-        return learner.learn(given.X, given.Y, starts, given.ids)
+        return fitted, (learner.without_gaps(given.X, starts), given.Y, starts, given.ids)
 
     # ------------------------------------------------------------------ using the fitted network
 
@@ -471,13 +539,14 @@ class BaseRecurrentRegressor(
 
     def _predict(self, fitted, X, sequence_id, return_std=False):
         dtype, ids = FLOAT64, None
-        if sequence_id is None and is_plain(X, fitted.n_plain_features) and scaling.finite(X):
+        plain = sequence_id is None and is_plain(X, fitted.n_plain_features) and scaling.finite(X)
+        if plain:
             rows, starts = X, continuing(len(X), fitted.stateful)
         else:
             rows, starts, ids, dtype = check_rows(fitted.columns, X, sequence_id, fitted.stateful)
         if len(rows) > 1 and ids is None and fitted.training is not None:
             fitted.training.warn_if_given(rows, fitted.learner, stacklevel=4)
-        predictions, deviations = fitted.learner.predict(rows, starts, return_std)
+        predictions, deviations = fitted.learner.predict(rows, starts, return_std, gaps=not plain)
         predictions = fitted.in_shape(predictions)
         if dtype != FLOAT64:
             predictions = predictions.astype(dtype)
@@ -649,6 +718,7 @@ class BaseRecurrentRegressor(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
+        tags.input_tags.allow_nan = True
         # scikit-learn has no tag for rows whose order matters. This one turns off the two checks
         # that contradict recurrence (order and subset invariance), and check_pipeline_consistency,
         # which passes without it.
@@ -759,5 +829,6 @@ class LossGradientMixin:
         """
         fitted = fitted_record(self)
         given = fitted.check_training_rows(X, y, sequence_id)
-        X, Y = fitted.learner.to_network_units(given.X, given.Y)
+        X = fitted.learner.from_rest(given.X, given.starts)
+        X, Y = fitted.learner.to_network_units(X, given.Y)
         return fitted.learner.loss_gradient(X, Y, given.starts)

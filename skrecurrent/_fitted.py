@@ -52,7 +52,7 @@ class TrainingRows:
 
     def _begin_as(self, X):
         rows = X[:_COMPARED_ROWS]
-        if len(rows) < 2 or not np.array_equal(rows, self.first[: len(rows)]):
+        if len(rows) < 2 or not np.array_equal(rows, self.first[: len(rows)], equal_nan=True):
             return False
         return bool((rows != rows[0]).any())  # constant rows may come again at any time
 

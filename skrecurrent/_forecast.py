@@ -49,7 +49,7 @@ class ForecastMixin:
 
         X_future : array-like of shape (n_steps - 1, n_features), default=None
             Inputs of the steps that follow, as far as they are known ahead. The columns that
-            receive predictions are ignored, and may be NaN. By default there are no other columns.
+            receive predictions are ignored. By default there are no other columns.
 
         feedback : list of int or list of str, default=None
             The columns of `X` that receive the predictions in the next row, one for each output:
@@ -178,7 +178,8 @@ def _plan(estimator, n_steps, X, X_future, feedback):
     if ids is not None:
         continue_last(starts, ids, fitted.learner.last_id)
     future = check_future(fitted.columns, X_future, n_steps - 1, columns)
-    network, deviations, spread = fitted.learner.outlook()
+    network, deviations, spread, rows = fitted.learner.outlook(rows, starts)
+    future = fitted.learner.without_gaps(future, np.zeros(len(future), np.bool_), rows[-1])
     predictions = network.run(rows, starts)
     state = network.state.copy()
     return _Plan(

@@ -9,14 +9,18 @@ from numbers import Integral, Number
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.utils.validation import assert_all_finite, check_array, validate_data
+from sklearn.utils.validation import check_array, validate_data
 
 from skrecurrent._kernels import scaling
 from skrecurrent._numbers import as_numbers, is_missing, n_dimensions
 
 FLOAT64 = np.dtype(np.float64)
 
-_X_CHECKS = {"dtype": [np.float64, np.float32], "order": "C"}
+_X_CHECKS = {
+    "dtype": [np.float64, np.float32],
+    "order": "C",
+    "ensure_all_finite": "allow-nan",
+}
 _Y_CHECKS = {
     "dtype": np.float64,
     "order": "C",
@@ -179,7 +183,6 @@ def check_future(columns, X_future, n_rows, feedback):
     rows = _future_rows(columns, X_future)
     if len(rows) != n_rows:
         raise ValueError(f"X_future must have n_steps - 1 = {n_rows} rows, got {len(rows)}.")
-    assert_all_finite(rows[:, known], input_name="X_future")
     rows[:, feedback] = np.nan
     refuse_huge(rows, "X_future")
     return rows
@@ -187,7 +190,7 @@ def check_future(columns, X_future, n_rows, feedback):
 
 def _future_rows(columns, X_future):
     """A copy of the inputs; ids, if they are a column, do not matter."""
-    checks = _X_CHECKS | {"ensure_all_finite": "allow-nan", "copy": True}
+    checks = _X_CHECKS | {"copy": True}
     if columns.sequence_column is None:
         X = _check_table(X_future, "X_future")
         return writeable(validate_data(columns, X, reset=False, **checks))
@@ -362,14 +365,15 @@ def held_out_rows(given, fraction):
     return split
 
 
-def check_targets_known(targets):
-    """Refuse an output that has no target to be fitted to."""
-    unknown = np.flatnonzero(np.isnan(targets).all(axis=0))
-    if len(unknown):
-        raise ValueError(
-            f"Input y contains NaN in all training rows of column {unknown[0]}; fit needs at "
-            "least one known target for every output."
-        )
+def check_known(X, targets):
+    """Refuse a column that has no value to be fitted to."""
+    for name, values, what in (("X", X, "feature"), ("y", targets, "output")):
+        unknown = np.flatnonzero(np.isnan(values).all(axis=0))
+        if len(unknown):
+            raise ValueError(
+                f"Input {name} contains NaN in all training rows of column {unknown[0]}; fit needs "
+                f"at least one known value for every {what}."
+            )
 
 
 def writeable(array):

@@ -384,7 +384,7 @@ def relearn(regularization, memory, W):
 
 
 @kernel
-def learn(learning, X, Y, starts, out):
+def learn(learning, X, Y, starts, out, told):
     """Learn the rows of X, Y one after another by the online steps 1-4.
 
     ``learning`` is a bundle of `OnlineLearning`. A row with ``starts[k]`` begins a new sequence at
@@ -401,7 +401,8 @@ def learn(learning, X, Y, starts, out):
     W_0, G, e, limits = memory.W_0, memory.G, memory.e, guard.limits
     V_o, pending_o = memory.V_inv[0], memory.pending[0]
     V_i, pending_i = memory.V_inv[-1], memory.pending[-1]
-    X, Y, anew = following.enter_rows(units, X, Y)
+    of_X, of_Y = units.X, units.Y
+    Z, T = following.room(of_X, X), following.room(of_Y, Y)
     (n, q), (rows, width) = W.shape, W_0.shape
     trace = q / regularization
     W_o = np.zeros((n_outputs, width))
@@ -410,25 +411,28 @@ def learn(learning, X, Y, starts, out):
     f, a = np.empty(n), np.empty(rows)
     G_phi, errors = np.empty(n_outputs), np.empty(n_outputs)
     D_e, innovations = np.empty(n_outputs), np.empty(n_outputs)
-    explosions = 0
+    explosions, none = 0, np.empty(0)
     _begin_again_if_changed(memory, W)
     elementwise.tanh(x, f, np.int64(0), n)
     for k in range(len(X)):
         if starts[k]:
             _rest(x, f, e)
+        anew = following.enter_inputs(of_X, X, k, Z, none)
         for o in range(n_outputs):
             D_e[o] = (1.0 - f[o] * f[o]) * e[o]
-        _step(dt, hidden_first, W_o, W_0, G, x, f, X, k, phi, psi, G_phi, a)
+        _step(dt, hidden_first, W_o, W_0, G, x, f, Z, k, phi, psi, G_phi, a)
         for o in range(n_outputs):
             out[k, o] = x[o]
-        if len(anew) > 0 and anew[k]:
+            scaling.tell(of_Y, o, x[o], told, k)
+        anew |= following.enter_targets(of_Y, Y, k, T)
+        if anew:
             _compose(W_0, G, W_o, W)
             relearn(regularization, memory, W)
             e.fill(0.0)
             limits.fill(0.0)
             out[k].fill(np.nan)
             continue
-        known = _new_errors(x, Y, k, errors)
+        known = _new_errors(x, T, k, errors)
         learned = 0.0
         if known:
             _gain(forgetting, trace, V_o, pending_o, psi, gain)
@@ -445,7 +449,7 @@ def learn(learning, X, Y, starts, out):
             e[o] = errors[o]
         if not known:
             continue
-        if exploded(limits, guard.least, largest(x, n_outputs), 0.0, abs(learned), Y, k):
+        if exploded(limits, guard.least, largest(x, n_outputs), 0.0, abs(learned), T, k):
             back_to_good(guard, W, f[:0])
             _rest(x, f, e)
             relearn(regularization, memory, W)
@@ -456,7 +460,7 @@ def learn(learning, X, Y, starts, out):
             _compose(W_0, G, W_o, W)
             keep_good(guard, W, f[:0])
     _compose(W_0, G, W_o, W)
-    return explosions, scaling.track(progress, Y, out)
+    return explosions, scaling.track(progress, X, T, out, told)
 
 
 @part
@@ -557,7 +561,7 @@ def _empty(V, B, rows, regularization):
 
 
 @kernel
-def learn_batch(learning, X, Y, starts, out):
+def learn_batch(learning, X, Y, starts, out, told):
     """Collect the rows of X, Y at fixed weights, which change after every ``interval`` of them.
 
     ``learning`` is a bundle of `BatchLearning`. Fills ``out`` and returns like ``learn``.
@@ -568,28 +572,32 @@ def learn_batch(learning, X, Y, starts, out):
     dt, n_outputs, hidden_first = net.dt, net.n_outputs, net.hidden_first
     V, B, e, rows, limits = batch.V, batch.B, batch.e, batch.rows, guard.limits
     interval = of.interval
-    X, Y, anew = following.enter_rows(units, X, Y)
+    of_X, of_Y = units.X, units.Y
+    Z, T = following.room(of_X, X), following.room(of_Y, Y)
     n, q = W.shape
     G, G_phi = np.zeros((n_outputs, q)), np.empty(n_outputs)
     phi, psi, f, a = np.empty(q), np.empty(q), np.empty(n), np.empty(n)
     D_e, errors = np.empty(n_outputs), np.empty(n_outputs)
-    explosions = 0
+    explosions, none = 0, np.empty(0)
     elementwise.tanh(x, f, np.int64(0), n)
     for k in range(len(X)):
         if starts[k]:
             _rest(x, f, e)
+        anew = following.enter_inputs(of_X, X, k, Z, none)
         for o in range(n_outputs):
             D_e[o] = (1.0 - f[o] * f[o]) * e[o]
-        _step(dt, hidden_first, W, W, G, x, f, X, k, phi, psi, G_phi, a)
+        _step(dt, hidden_first, W, W, G, x, f, Z, k, phi, psi, G_phi, a)
         for o in range(n_outputs):
             out[k, o] = x[o]
-        if len(anew) > 0 and anew[k]:
+            scaling.tell(of_Y, o, x[o], told, k)
+        anew |= following.enter_targets(of_Y, Y, k, T)
+        if anew:
             _empty(V, B, rows, rule.regularization)
             e.fill(0.0)
             limits.fill(0.0)
             out[k].fill(np.nan)
             continue
-        known = _new_errors(x, Y, k, errors)
+        known = _new_errors(x, T, k, errors)
         if known:
             _collect(net, batch, W, phi, psi, errors, D_e)
             rows[0] += 1
@@ -600,7 +608,7 @@ def learn_batch(learning, X, Y, starts, out):
         if rows[0] == interval:
             apply_batch(net, rule.eta, batch, W)
         learned = W.sum() if rows[0] == 0 else 0.0
-        if exploded(limits, guard.least, largest(x, n_outputs), 0.0, abs(learned), Y, k):
+        if exploded(limits, guard.least, largest(x, n_outputs), 0.0, abs(learned), T, k):
             back_to_good(guard, W, f[:0])
             _rest(x, f, e)
             _empty(V, B, rows, rule.regularization)
@@ -608,4 +616,4 @@ def learn_batch(learning, X, Y, starts, out):
             explosions += 1
         elif proven(limits, guard.window):
             keep_good(guard, W, f[:0])
-    return explosions, scaling.track(progress, Y, out)
+    return explosions, scaling.track(progress, X, T, out, told)

@@ -735,7 +735,7 @@ def _recover(sensitivities, optimizer, guard, W, gains):
 
 
 @kernel
-def learn(learning, X, Y, starts, out):
+def learn(learning, X, Y, starts, out, told):
     """Learn the rows of X, Y one after another by eqs. (6)-(11).
 
     ``learning`` is a bundle of `FastLearning`. After every ``update_interval`` learned rows w(1)
@@ -750,25 +750,29 @@ def learn(learning, X, Y, starts, out):
     W, gains, state, units, progress = of.W, of.gains, of.state, of.units, of.progress
     Q, p, sums, counts = sensitivities.Q, sensitivities.p, sensitivities.sums, sensitivities.counts
     limits, update_interval = guard.limits, optimizer.update_interval
-    X, Y, anew = following.enter_rows(units, X, Y)
+    of_X, of_Y = units.X, units.Y
+    Z, T = following.room(of_X, X), following.room(of_Y, Y)
     n, q = W.shape
     z, t, D = np.empty(2 * n), np.empty(2 * n), np.empty((2, n, q))
     v, g, cg, errors = np.empty((1, q)), np.empty((1, q)), np.empty(q), np.empty(net.n_outputs)
     scratch = np.empty((n + 1, LANES))
     _load(net, state, z, t, D)
     before, after = np.int64(0), np.int64(1)
-    explosions = 0
+    explosions, none = 0, np.empty(0)
     for k in range(len(X)):
         if starts[k]:
             _rest(z, t, D, before)
             Q[:] = 0.0
             p[:] = 0.0
+        anew = following.enter_inputs(of_X, X, k, Z, none)
         parameters = Parameters(net, W, gains, _decay(gains))
-        _step(parameters, X, k, before, after, np.int64(0), z, t, D, v, g, cg)
+        _step(parameters, Z, k, before, after, np.int64(0), z, t, D, v, g, cg)
         for o in range(net.n_outputs):
             out[k, o] = _prediction(net, n, z, t, after, o)
-        learned = _errors(net, n, z, t, after, Y, k, errors)
-        if len(anew) > 0 and anew[k]:
+            scaling.tell(of_Y, o, out[k, o], told, k)
+        anew |= following.enter_targets(of_Y, Y, k, T)
+        learned = _errors(net, n, z, t, after, T, k, errors)
+        if anew:
             learned = False
             errors[:] = 0.0
             _begin_steps(sensitivities, optimizer)
@@ -787,7 +791,7 @@ def learn(learning, X, Y, starts, out):
                 flush_denormals(sensitivities, optimizer)
                 sums[:] = 0.0
                 counts[0] = 0
-            if not sound or _exploded(net, limits, guard.least, W, z, t, D, before, after, v, Y, k):
+            if not sound or _exploded(net, limits, guard.least, W, z, t, D, before, after, v, T, k):
                 _recover(sensitivities, optimizer, guard, W, gains)
                 _rest(z, t, D, after)
                 out[k].fill(np.nan)
@@ -796,4 +800,4 @@ def learn(learning, X, Y, starts, out):
                 keep_good(guard, W, gains)
         before, after = after, before
     _save(net, z, D, before, state)
-    return explosions, scaling.track(progress, Y, out)
+    return explosions, scaling.track(progress, X, T, out, told)

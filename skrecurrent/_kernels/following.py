@@ -134,14 +134,26 @@ def enter(statistics, c, value):
     return cut, event
 
 
+@part
+def room(units, values):
+    """Where rows in network units go: into a table of their own, if they are not as given."""
+    if units.size == 0:
+        return values
+    return np.empty(values.shape)
+
+
 @part(fastmath=False)
 def enter_inputs(units, X, k, Z, lags):
     """Row k enters the units, in which Z[k] is it; returns whether a column begins anew.
 
-    ``lags`` are those that a learner remembers, which are re-expressed.
+    A gap enters nothing and is the mean. ``lags`` are those that a learner remembers, which are
+    re-expressed. Where inputs are as given nothing is to be done.
     """
     m, anew = units.shape[1], False
     for c in range(m):
+        if np.isnan(X[k, c]):
+            Z[k, c] = in_units(units, c, scale_of(units, c), units[LIMIT, c], units[MEAN, c])
+            continue
         mean, scale = units[MEAN, c], scale_of(units, c)
         value, event = enter(units, c, X[k, c])
         new_mean, new_scale = units[MEAN, c], scale_of(units, c)
@@ -150,16 +162,13 @@ def enter_inputs(units, X, k, Z, lags):
                 if lags[i] != 0.0:  # which those from before the sequence are, and stay
                     lags[i] = (lags[i] * scale + mean - new_mean) / new_scale
         Z[k, c] = in_units(units, c, new_scale, units[LIMIT, c], value)
-        anew |= event == ANEW and units[BINARY, c] == 0.0
+        anew |= event == ANEW
     return anew
 
 
 @part(fastmath=False)
 def enter_target(units, o, Y, k, T):
-    """The same of a target of output o, and a and b: y so far is a y + b in the units after it."""
-    T[k, o] = Y[k, o]
-    if np.isnan(Y[k, o]):
-        return False, 1.0, 0.0
+    """The same of a known target of output o; y in the units before is a y + b in those after."""
     mean, scale = units[MEAN, o], scale_of(units, o)
     value, event = enter(units, o, Y[k, o])
     new_mean, new_scale = units[MEAN, o], scale_of(units, o)
@@ -170,18 +179,15 @@ def enter_target(units, o, Y, k, T):
 
 
 @part(fastmath=False)
-def enter_rows(units, X, Y):
-    """Rows of a stream as the network sees them, and whether units begin anew in each.
+def enter_targets(units, Y, k, T):
+    """The targets of row k enter the units, in which T[k] are they; whether units begin anew.
 
     Whoever learns there keeps its weights, which then hold in the new units: a plant that has
-    another scale is still that plant. What it was sure of it is to doubt. Rows that are as given
-    come back as they are, and there is nothing to say of them.
+    another scale is still that plant. What it was sure of it is to doubt.
     """
-    if units.X.size == 0:
-        return X, Y, np.empty(0, np.bool_)
-    Z, T, anew = np.empty(X.shape), np.empty(Y.shape), np.zeros(len(X), np.bool_)
-    for k in range(len(X)):
-        anew[k] = enter_inputs(units.X, X, k, Z, Z[0, :0])
-        for o in range(Y.shape[1]):
-            anew[k] |= enter_target(units.Y, o, Y, k, T)[0]
-    return Z, T, anew
+    anew = False
+    for o in range(units.shape[1]):
+        T[k, o] = Y[k, o]
+        if not np.isnan(Y[k, o]):
+            anew |= enter_target(units, o, Y, k, T)[0]
+    return anew

@@ -137,7 +137,7 @@ def _start_over(guard, W, x, f, block, optimizer, out, k):
 
 
 @kernel
-def learn(learning, X, Y, starts, out):
+def learn(learning, X, Y, starts, out, told):
     """Learn the rows of X, Y one after another; ``learning`` is a bundle of `RowLearning`.
 
     A row with ``starts[k]`` begins a new sequence at rest. Fills ``out`` with the predictions, in
@@ -151,7 +151,8 @@ def learn(learning, X, Y, starts, out):
     P, J, Phi, Psi, C = block.P, block.J, block.Phi, block.Psi, block.C
     trace, position, limits = block.trace, block.position, guard.limits
     solver, covariances, variances = rule.solver, rule.covariance, rule.innovation_variance
-    X, Y, anew = following.enter_rows(units, X, Y)
+    of_X, of_Y = units.X, units.Y
+    Z, T = following.room(of_X, X), following.room(of_Y, Y)
     (n, q), n_outputs, K = W.shape, net.n_outputs, len(J)
     rows = n if K else n_outputs
     Lam, seed, f = np.empty((K + 1, n)), np.empty(n_outputs), network.activities(x)
@@ -161,23 +162,26 @@ def learn(learning, X, Y, starts, out):
         Phi, Psi = np.empty((1, q)), np.empty((1, q))
     w, slope, delta = W.reshape(n * q)[: rows * q], G.reshape(rows * q), change.reshape(rows * q)
     first, second = rule.first_moment.reshape(-1), rule.second_moment.reshape(-1)
-    explosions = 0
+    explosions, none = 0, np.empty(0)
     for k in range(len(X)):
         if starts[k]:
             gradient.rest(x, block)
             f[:] = 0.0
+        changed = following.enter_inputs(of_X, X, k, Z, none)
         j = np.uintp(position[0])
-        network.step(net, W, x, f, X, k, Phi, Psi, j)
+        network.step(net, W, x, f, Z, k, Phi, Psi, j)
         for o in range(n_outputs):
             out[k, o] = x[o]
+            scaling.tell(of_Y, o, x[o], told, k)
+        changed |= following.enter_targets(of_Y, Y, k, T)
         if K:
             network.linearise(net, W, Phi, Psi, J, C, j)
         else:
             gradient.follow(net, trace, Psi, j)
         delta[:] = 0.0
-        learned, changed = False, len(anew) > 0 and anew[k]
+        learned = False
         for o in range(n_outputs if solver == DEKF else 1):  # the filter takes them one by one
-            if changed or not _seed(solver, o, x, Y, k, seed):
+            if changed or not _seed(solver, o, x, T, k, seed):
                 continue
             learned = True
             if K:
@@ -189,10 +193,10 @@ def learn(learning, X, Y, starts, out):
             elif solver == ADAM:
                 _adam(rule.learning_rate, first, second, rule.steps, w, slope)
             else:
-                _dekf(covariances, variances, o, Y[k, o] - x[o], G, g, gains, change)
+                _dekf(covariances, variances, o, T[k, o] - x[o], G, g, gains, change)
         if solver == DEKF:
             w += delta
-        if learned and net_exploded(limits, guard.least, W, w, Psi, j, x, Y, k):
+        if learned and net_exploded(limits, guard.least, W, w, Psi, j, x, T, k):
             _start_over(guard, W, x, f, block, rule, out, k)
             explosions += 1
             continue
@@ -204,4 +208,4 @@ def learn(learning, X, Y, starts, out):
             out[k].fill(np.nan)
         if K:
             gradient.end_step(net, P, J, Phi, Psi, C, position)
-    return explosions, scaling.track(progress, Y, out)
+    return explosions, scaling.track(progress, X, T, out, told)

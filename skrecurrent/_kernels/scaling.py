@@ -62,6 +62,7 @@ class Progress(NamedTuple):
 
     error_variance: np.ndarray  # (3, n_outputs), or (3, 0) if nobody asks
     rows: np.ndarray  # (2,) int
+    held: np.ndarray  # (n_features,) last known inputs of the sequence, NaN before; or (0,)
 
 
 def new_statistics(n_columns, unit=1.0, *, centre=0.0, limit=np.inf, keeps_binary=False):
@@ -79,15 +80,15 @@ def new_error_variance(n_errors, variance, weights):
     return np.array([n_errors, variance, weights], dtype=np.float64)
 
 
-def new_progress(n_errors, variance, weights):
+def new_progress(n_errors, variance, weights, n_features):
     """No rows so far, and such an error variance."""
     error_variance = new_error_variance(n_errors, variance, weights)
-    return Progress(error_variance, np.zeros(2, np.int64))
+    return Progress(error_variance, np.zeros(2, np.int64), np.full(n_features, np.nan))
 
 
 def untracked():
     """Progress of rows whose errors nobody asks for."""
-    return new_progress([], [], [])
+    return new_progress([], [], [], 0)
 
 
 def deviations(error_variance):
@@ -103,17 +104,26 @@ def deviations(error_variance):
 AS_GIVEN = Units(new_statistics(0), new_statistics(0))
 
 
+# What is told of a row that is learned: the predictions made before, and the deviations of their
+# errors. Tables of it are (n_rows, 2, n_outputs), or have no rows if nobody asks.
+PREDICTION, DEVIATION = range(2)
+
+
 @part(fastmath=False)
-def track(progress, targets, predictions):
+def track(progress, rows, targets, predictions, told):
     """Count rows; let errors of predictions made before they were learned enter their variance.
 
-    Returns the number of rows with a known target. What kernels count is right whenever they have
-    returned, so that Python may be interrupted anywhere.
+    ``rows`` are the inputs in the user's units, of which the last ones are held. Deviations are
+    told in the units that ``tell`` has left there. Returns the number of rows with a known target.
+    What kernels count is right whenever they have returned, so that Python may be interrupted
+    anywhere.
     """
-    of, rows, known = progress.error_variance, progress.rows, 0
+    of, known = progress.error_variance, 0
     for k in range(len(targets)):
         some = False
         for c in range(targets.shape[1]):
+            if k < len(told):
+                told[k, DEVIATION, c] *= _deviation(of, c)
             some |= targets[k, c] == targets[k, c]
             error = targets[k, c] - predictions[k, c]
             if error * error <= LARGEST_VARIANCE and of.size > 0:  # neither is NaN
@@ -122,9 +132,33 @@ def track(progress, targets, predictions):
                 of[VARIANCE, c] += rate * (error * error - of[VARIANCE, c])
                 of[WEIGHTS, c] += rate * rate - rate * (2.0 - rate) * of[WEIGHTS, c]
         known += some
-    rows[ROWS] += len(targets)
-    rows[KNOWN] += known
+    for c in range(len(progress.held)):
+        progress.held[c] = rows[len(rows) - 1, c]
+    progress.rows[ROWS] += len(targets)
+    progress.rows[KNOWN] += known
     return known
+
+
+@part(fastmath=False)
+def _deviation(error_variance, c):
+    """Of errors to come, see ``deviations``."""
+    return np.sqrt(error_variance[VARIANCE, c] * (1 + 2 * error_variance[WEIGHTS, c]))
+
+
+@kernel(fastmath=False)
+def hold(X, starts, held):
+    """Fill gaps with the last known value of the column in this sequence, in place.
+
+    ``held`` are those values, NaN where there is none, and such gaps stay.
+    """
+    for k in range(len(X)):
+        for c in range(X.shape[1]):
+            if starts[k]:
+                held[c] = np.nan
+            if X[k, c] == X[k, c]:
+                held[c] = X[k, c]
+            else:
+                X[k, c] = held[c]
 
 
 @kernel(fastmath=False)
@@ -239,8 +273,9 @@ def freeze(statistics):
 def standardize(statistics, values, bounded, out):
     """Standardise rows by the statistics as they are.
 
-    If bounded, values are cut off, and columns that have never moved count for nothing: nobody
-    knows on what scale they move, and weights that read them have learned nothing.
+    If bounded, which inputs are, values are cut off, and gaps are the mean. Columns that have never
+    moved count for nothing: nobody knows on what scale they move, and weights that read them have
+    learned nothing.
     """
     for c in range(statistics.shape[1]):
         scale, limit = scale_of(statistics, c), statistics[LIMIT, c]
@@ -248,7 +283,7 @@ def standardize(statistics, values, bounded, out):
         still = bounded and not known and statistics[CHANGES, c] > 0.0
         for k in range(len(values)):
             value = values[k, c]
-            if still:
+            if still or (bounded and value != value):
                 value = statistics[MEAN, c]
             elif bounded:
                 value = cut_off(statistics, c, value)
@@ -266,13 +301,30 @@ def seen(statistics, values):
 
 
 @part(fastmath=False)
+def restored(statistics, c, value):
+    """A prediction in the user's units, cut off where targets of a stream would be."""
+    value = (value - statistics[CENTRE, c]) * scale_of(statistics, c) + statistics[MEAN, c]
+    return cut_off(statistics, c, value)
+
+
+@part(fastmath=False)
 def restore(statistics, values):
-    """Predictions in the user's units, in place, cut off where targets of a stream would be."""
+    """Predictions in the user's units, in place."""
     for c in range(statistics.shape[1]):
-        scale = scale_of(statistics, c)
         for k in range(len(values)):
-            value = (values[k, c] - statistics[CENTRE, c]) * scale + statistics[MEAN, c]
-            values[k, c] = cut_off(statistics, c, value)
+            values[k, c] = restored(statistics, c, values[k, c])
+
+
+@part(fastmath=False)
+def tell(statistics, c, prediction, told, k):
+    """The prediction of row k in the user's units, and what a deviation of 1 is there."""
+    if len(told) == 0:
+        return
+    scale = 1.0
+    if statistics.size > 0:
+        prediction, scale = restored(statistics, c, prediction), scale_of(statistics, c)
+    told[k, PREDICTION, c] = prediction
+    told[k, DEVIATION, c] = scale
 
 
 @kernel(fastmath=False)

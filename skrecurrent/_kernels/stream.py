@@ -573,11 +573,12 @@ def _compare(error, share, o, y, predictions):
 
 
 @kernel
-def learn(learning, X, Y, starts, out):
+def learn(learning, X, Y, starts, out, told):
     """Learn the rows of X, Y as a stream; ``learning`` is a bundle of `StreamLearning`.
 
-    Fills ``out`` with the predictions, in the network's units, of rows before they are learned.
-    Returns how often a part exploded and began anew, and the number of rows with a target.
+    Fills ``out`` with the predictions, in the network's units, of rows before they are learned, and
+    ``told`` (see ``scaling``) in the user's. Returns how often a part exploded and began anew, and
+    the number of rows with a target.
     """
     # Taken out of their tuples once: every access inside the loop would count references, and so
     # does a tuple that is handed to a part, all arrays in it. Rare things are given the whole.
@@ -587,7 +588,7 @@ def learn(learning, X, Y, starts, out):
     reserve, wide, lags, trace = stream.reserve, stream.wide.row, stream.lags.row, stream.trace
     A, M, w = small.A, small.M, small.w
     target, error, share = stream.target, stream.error, stream.share
-    Z, T = _room(of_X, X), _room(of_Y, Y)
+    Z, T = following.room(of_X, X), following.room(of_Y, Y)
     states = _states(x, W, reserve, A)
     reads = _reads(states, W, reserve, A, wide, lags)
     h, past, f, Phi, Psi, j = states.h, states.lags, reads.f, reads.Phi, reads.Psi, np.uintp(0)
@@ -617,6 +618,7 @@ def learn(learning, X, Y, starts, out):
             if exploded:
                 _clear_up(stream, o, predictions, middle, half, W, x, f)
                 explosions += exploded
+            scaling.tell(of_Y, o, out[k, o], told, k)
             if of_Y.size > 0:  # else T is Y, which is not to be written to
                 was_kept = of_Y[scaling.OPEN, o] == 0.0 and of_Y[scaling.SEEN, o] > 0.0
                 event, a, b = following.enter_target(of_Y, o, Y, k, T)
@@ -644,12 +646,4 @@ def learn(learning, X, Y, starts, out):
         if learned and parts > 1:
             joint.move(small, change)
             change[:] = 0.0
-    return explosions, scaling.track(progress, T, out)
-
-
-@part
-def _room(units, values):
-    """Where rows in network units go: into a table of their own, if they are not as given."""
-    if units.size == 0:
-        return values
-    return np.empty(values.shape)
+    return explosions, scaling.track(progress, X, T, out, told)

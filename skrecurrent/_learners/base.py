@@ -87,9 +87,10 @@ class Learner(ABC):
         self.units = self._new_units(n_features, n_outputs) if standardize else scaling.AS_GIVEN
         one = np.ones(n_outputs)
         unit = self.target_unit if standardize else 1.0
-        self.progress = scaling.new_progress(one, unit**2 * one, 0 * one)
+        self.progress = scaling.new_progress(one, unit**2 * one, 0 * one, n_features)
         self._mark = _Mark(NO_ID, None, 0)
         self._bound = {}
+        self._nothing_told = self._table_to_tell(0)
 
     # ------------------------------------------------------------------ what a subclass says
 
@@ -132,28 +133,40 @@ class Learner(ABC):
 
     def learn(self, X, Y, starts, ids=None):
         """Learn rows of a stream, in the user's units; returns how often learning exploded."""
+        return self._learn(X, Y, starts, ids, self._nothing_told)
+
+    def learn_and_tell(self, X, Y, starts, ids=None):
+        """The same; also returns predictions and deviations from before each row was learned."""
+        told = self._table_to_tell(len(X))
+        explosions = self._learn(X, Y, starts, ids, told)
+        return explosions, told[:, scaling.PREDICTION], told[:, scaling.DEVIATION]
+
+    def _table_to_tell(self, n_rows):
+        return np.empty((n_rows, 2, self.n_outputs))
+
+    def _learn(self, X, Y, starts, ids, told):
         if not self.begun:
             self.begin()
         if ids is None:
             if self._mark.ids is not None:  # Ctrl-C left them: they say nothing of these rows
                 self._mark = _Mark(self.last_id, None, 0)
-            return self._learn_pieces(X, Y, starts)
+            return self._learn_pieces(X, Y, starts, told)
         self._mark = _Mark(self.last_id, np.array(ids), self.n_rows)  # before a row is learned
-        explosions = self._learn_pieces(X, Y, starts)
+        explosions = self._learn_pieces(X, Y, starts, told)
         self._mark = _Mark(self.last_id, None, 0)
         return explosions
 
-    def _learn_pieces(self, X, Y, starts):
+    def _learn_pieces(self, X, Y, starts, told):
         if len(X) <= FIRST_PIECE:
-            return self._learn_piece(X, Y, starts)
-        return sum(self._learn_piece(*piece) for piece in pieces(X, Y, starts))
+            return self._learn_piece(X, Y, starts, told)
+        return sum(self._learn_piece(*piece) for piece in pieces(X, Y, starts, told))
 
-    def _learn_piece(self, X, Y, starts):
+    def _learn_piece(self, X, Y, starts, told):
         with self.lock:
             if not self.uses_blas:
-                return self._call(_LEARN, X, Y, starts, np.empty(Y.shape))[0]
+                return self._call(_LEARN, X, Y, starts, np.empty(Y.shape), told)[0]
             with one_blas_thread:
-                return self._call(_LEARN, X, Y, starts, np.empty(Y.shape))[0]
+                return self._call(_LEARN, X, Y, starts, np.empty(Y.shape), told)[0]
 
     def practise(self, X, Y, starts):
         """Learn rows in network units, as a pass of ``fit``; returns how often that exploded.
@@ -168,7 +181,7 @@ class Learner(ABC):
         explosions, learn = 0, None
         with one_blas_thread if self.uses_blas else contextlib.nullcontext():
             for piece in _practised_pieces(self, X, Y, starts):
-                piece.append(np.empty(piece[1].shape))
+                piece += [np.empty(piece[1].shape), self._nothing_told]
                 learn = learn or bind(*learning, piece)
                 explosions += learn(*piece)[0]
         return explosions
@@ -186,12 +199,31 @@ class Learner(ABC):
         """Go to the rest state, all zeros. No sequence is running then."""
         with self.lock:
             self.state[:] = 0.0
+            self.progress.held[:] = np.nan
             self.forget()
             self._mark = _Mark(NO_ID, None, 0)
 
-    def name_sequence(self, last_id):
-        """Say which sequence the last row belongs to."""
+    def stand_after(self, X, last_id):
+        """Say what the last rows were, and which sequence the last one belongs to."""
+        self.progress.held[:] = X[-1]
         self._mark = _Mark(last_id, None, 0)
+
+    def without_gaps(self, X, starts, held=None):
+        """Rows in which gaps hold the last known value; ``held`` are those from before them.
+
+        By default these are the learner's. Where none is known a gap is the mean, which kernels
+        know and is 0 for rows that are taken as they are.
+        """
+        if not np.isnan(X).any():
+            return X
+        held = self.progress.held if held is None else held
+        filled = X.copy()
+        scaling.hold(filled, starts, held.copy())
+        return filled if self.units.X.size else np.nan_to_num(filled)
+
+    def from_rest(self, X, starts):
+        """The same of rows that begin at rest."""
+        return self.without_gaps(X, starts, np.full(X.shape[1], np.nan))
 
     def assign(self, **arrays):
         """Replace learned arrays, by name. Nobody outside may do this in another way."""
@@ -214,10 +246,15 @@ class Learner(ABC):
 
     # ------------------------------------------------------------------ looking
 
-    def predict(self, X, starts, return_std=False):
-        """Predictions and standard deviations (or None) in the user's units; changes nothing."""
+    def predict(self, X, starts, return_std=False, gaps=True):
+        """Predictions and standard deviations (or None) in the user's units; changes nothing.
+
+        Without ``gaps`` nobody looks for them, which takes longer than to predict a row.
+        """
         with self.lock:
             deviations = self._deviations() if return_std else None
+            if gaps:
+                X = self.without_gaps(X, starts)
             if len(X) <= FIRST_PIECE:
                 out = np.empty((len(X), self.n_outputs))
                 self._call(_PREDICT, self.running_state.copy(), X, starts, out)
@@ -231,15 +268,16 @@ class Learner(ABC):
             kernel, network = self._predicting(self.units)
             return Frozen(kernel, copied(network), self.running_state.copy(), self.n_outputs)
 
-    def outlook(self):
+    def outlook(self, X, starts):
         """A frozen copy, the deviations of its errors, mean and deviation of the targets.
 
-        All of one moment, and in the user's units.
+        Also the rows without gaps. All of one moment, and in the user's units.
         """
         means, deviations = np.empty(self.n_outputs), np.empty(self.n_outputs)
         with self.lock:
             scaling.spread(self.units.Y, means, deviations)
-            return self.frozen(), self._deviations(), (means, deviations)
+            rows = self.without_gaps(X, starts)
+            return self.frozen(), self._deviations(), (means, deviations), rows
 
     def run_from_rest(self, X, starts):
         """Predictions in network units, from rest; the state moves to the end of the rows."""
