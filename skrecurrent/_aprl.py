@@ -178,8 +178,11 @@ class APRLRegressor(BaseRecurrentRegressor):
         A read-only copy of all weights; columns are units, inputs, bias, and output units come
         first. Assigning an array of this shape changes the network.
 
-    state_ : ndarray of shape (n,)
-        x after the last row that was fitted or learned, zero at rest; a read-only copy.
+    state_ : ndarray of shape (n_states,)
+        What a prediction carries from row to row: x of the n units.
+        Zero at rest. This is a read-only copy from after the last row that was fitted or learned.
+        Assign such an array to go on from there; the learning rule then knows nothing of earlier
+        rows. Values that gaps in `X` hold are not in it.
 
     n_iter_ : int
         Number of epochs of ``fit``.

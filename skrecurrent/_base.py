@@ -668,9 +668,13 @@ class BaseRecurrentRegressor(
 
     @property
     def state_(self):
-        """State of shape (n,) after the last row fitted or learned, zero at rest; read-only."""
+        """All that a prediction carries from row to row, 1-D; assign a copy to go on from there."""
+        return fitted_record(self).learner.look("running_state")
+
+    @state_.setter
+    def state_(self, value):
         learner = fitted_record(self).learner
-        return learner.look("state")[: len(learner.weights)]
+        learner.stand_at(_check_assigned(value, "state_", learner.running_state.shape))
 
     @property
     def weights_(self):
@@ -686,24 +690,9 @@ class BaseRecurrentRegressor(
 
         The number at the index ``infinite``, if there is one, may be infinite.
         """
-        learner, public = fitted_record(self).learner, f"{name}_"
-        value = as_numbers(value, public)
+        learner = fitted_record(self).learner
         shape = getattr(learner, name).shape
-        value = check_array(
-            value,
-            dtype=FLOAT64,
-            order="C",
-            input_name=public,
-            ensure_2d=len(shape) == 2,
-            ensure_all_finite=False,
-        )
-        if value.shape != shape:
-            raise ValueError(f"{public} must have the shape {shape}, got {value.shape}.")
-        is_infinite = infinite is not None and value[infinite] == np.inf
-        finite = np.delete(value, infinite) if is_infinite else value
-        assert_all_finite(finite, input_name=public)
-        refuse_huge(np.atleast_2d(finite), public)
-        learner.assign(**{name: value})
+        learner.assign(**{name: _check_assigned(value, f"{name}_", shape, infinite)})
 
     # ------------------------------------------------------------------ scikit-learn
 
@@ -724,6 +713,25 @@ class BaseRecurrentRegressor(
         # which passes without it.
         tags.non_deterministic = bool(self.stateful)
         return tags
+
+
+def _check_assigned(value, public, shape, infinite=None):
+    """What a user assigns to a public attribute, as an array of this shape."""
+    value = check_array(
+        as_numbers(value, public),
+        dtype=FLOAT64,
+        order="C",
+        input_name=public,
+        ensure_2d=len(shape) == 2,
+        ensure_all_finite=False,
+    )
+    if value.shape != shape:
+        raise ValueError(f"{public} must have the shape {shape}, got {value.shape}.")
+    is_infinite = infinite is not None and value[infinite] == np.inf
+    finite = np.delete(value, infinite) if is_infinite else value
+    assert_all_finite(finite, input_name=public)
+    refuse_huge(np.atleast_2d(finite), public)
+    return value
 
 
 def _seed(random_state):

@@ -208,8 +208,12 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         The weights w(k) after the last row that was fitted or learned, `weights_` at rest; a
         read-only copy.
 
-    state_ : ndarray of shape (n,)
-        net after the last row that was fitted or learned, zero at rest; a read-only copy.
+    state_ : ndarray of shape (n_states,)
+        What a prediction carries from row to row: net of the n units, and what else the
+        fast weights are made of.
+        Zero at rest. This is a read-only copy from after the last row that was fitted or learned.
+        Assign such an array to go on from there; the learning rule then knows nothing of earlier
+        rows. Values that gaps in `X` hold are not in it.
 
     n_iter_ : int
         Number of epochs of ``fit``.

@@ -173,8 +173,12 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         the filters that read it amount to; the further units, lags and filters of that learner (see
         Notes, Streams) are memory of the rule. Assigning starts all filters and averages anew.
 
-    state_ : ndarray of shape (n,)
-        A read-only copy of x after the last row that was fitted or learned, zero at rest.
+    state_ : ndarray of shape (n_states,)
+        What a prediction carries from row to row: the states x of the n units, and in a
+        stream those of its further units and the inputs that it remembers (see Notes, Streams).
+        Zero at rest. This is a read-only copy from after the last row that was fitted or learned.
+        Assign such an array to go on from there; the learning rule then knows nothing of earlier
+        rows. Values that gaps in `X` hold are not in it.
 
     n_iter_ : int
         Number of epochs of ``fit``: passes, or steps of "lm" from the start that was chosen, later

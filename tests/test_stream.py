@@ -106,7 +106,7 @@ def test_readout_alone_is_the_own_part_of_the_whole(rng):
     for one in (estimator, alone):
         one.reset_state().partial_fit(X, Y, sequence_id=ids)
     assert_array_equal(alone.weights_, estimator.weights_)
-    assert_array_equal(alone.state_, estimator.state_)
+    assert_array_equal(alone.state_, estimator.state_[: len(alone.state_)])
     assert learner_of(alone).nbytes_of_stream() < learner.nbytes_of_stream() / 4
 
 

@@ -203,6 +203,12 @@ class Learner(ABC):
             self.forget()
             self._mark = _Mark(NO_ID, None, 0)
 
+    def stand_at(self, state):
+        """Go to a state; the learning rule does not know how the weights led there."""
+        with self.lock:
+            self.running_state[:] = state
+            self.forget()
+
     def stand_after(self, X, last_id):
         """Say what the last rows were, and which sequence the last one belongs to."""
         self.progress.held[:] = X[-1]
