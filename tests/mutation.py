@@ -80,6 +80,7 @@ TESTS = {
         "tests/test_input.py",
         "-k 0_and_1 or 0_or_1 or standard or not (lm or dekf or adam or echo or aprl or fast)",
     ],
+    KERNELS + "following.py": ["tests/test_following.py", "tests/test_scaling.py"],
     COMPILED: ["tests/test_kernels.py", "tests/test_faults.py", "-k kernel or disk or compil"],
     "skrecurrent/_base.py": [
         *CONTRACT,

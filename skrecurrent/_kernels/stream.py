@@ -47,8 +47,9 @@ _BAND = 10.0
 # One that is so many times as far off is an explosion.
 _EXPLODED = 100.0
 
-# What was learned of a target explains it if the variance of what it did not expect is below this
-# in units that were kept. After idle noise it is about 1, before the peaks of Roessler's z .01.
+# What was learned of a target explains it if the variance of what the network's filters did not
+# expect is below this in units that were kept. NARMA10 after idle noise: .04, and .19 if everything
+# is re-expressed. If all parts are asked, a shift by 1000 deviations costs 2.9 times, not 1.4.
 _EXPLAINED = 0.5
 
 # Targets of which mean and deviation are taken to be known.
