@@ -640,7 +640,7 @@ def test_a_failing_first_fit_leaves_the_estimator_unfitted(name, case):
 
 
 @every_class
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e200, -1e200])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e200, -1e200])
 def test_the_fast_path_looks_at_every_value(name, value):
     """Each single place of a float64 C-contiguous chunk of one, two and six rows."""
     estimator = learned(name, "partial_fit")
@@ -652,11 +652,10 @@ def test_the_fast_path_looks_at_every_value(name, value):
                 for method in ("partial_fit", "predict", "advance", "forecast"):
                     with pytest.raises(ValueError, match="X contains"):
                         call(estimator, method, bad, Y[:size])
-                if not np.isnan(value):
-                    bad = Y[:size].copy()
-                    bad[k, c] = value
-                    with pytest.raises(ValueError, match="y contains"):
-                        estimator.partial_fit(X[:size], bad)
+                bad = Y[:size].copy()
+                bad[k, c] = value
+                with pytest.raises(ValueError, match="y contains"):
+                    estimator.partial_fit(X[:size], bad)
 
 
 BAD_COLUMNS = {
@@ -886,6 +885,7 @@ WRONG_PARAMETERS = {
     "validation_fraction": FRACTION,
     "standardize": SWITCH,
     "stateful": SWITCH,
+    "sequence_column": [-1, 1.5, ["a"]],
     "warm_start": SWITCH,
     "verbose": ["loud", -1, None],
     "random_state": ["seed", -1, 0.5],
