@@ -53,7 +53,9 @@ class FastWeights(Learner):
         self._assigned()
         return {
             "sensitivities": fast_weight.new_sensitivities(n, q, learns_gains),
-            "optimizer": fast_weight.new_optimizer(n, q, learns_gains, **self._stream),
+            "optimizer": fast_weight.new_optimizer(
+                fast_weight.n_learned(n, q, learns_gains), **self._stream
+            ),
         }
 
     def _learning(self, units, progress):
