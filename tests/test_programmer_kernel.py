@@ -1,4 +1,4 @@
-"""The kernel of the fast weight programmer against its equations, and gradients against differences."""
+"""The fast weight programmer's kernel against its equations, its gradients against differences."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skrecurrent._kernels import fast_weight, programmer, scaling
 from skrecurrent._kernels._bundle import bundle
-from skrecurrent._kernels.guard import NO_GAINS, new_guard
+from skrecurrent._kernels.guard import new_guard
 from tests.common import make_rows, needs_compiled_code, sized
 from tests.reference import programmer as reference
 
@@ -195,7 +195,7 @@ def make_learner(problem, solver, rate, last_rate, decay, clip, interval):
         clip=clip,
         update_interval=interval,
     )
-    guard = new_guard(problem.theta[None], NO_GAINS, 1.0, 10)
+    guard = new_guard(problem.theta[None, :-2], problem.theta[-2:], 1.0, 10)
     return programmer.new_sensitivities(problem.net, problem.X.shape[1]), optimizer, guard
 
 

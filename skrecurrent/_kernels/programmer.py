@@ -22,8 +22,8 @@ With M = H + r I, an error e of the prediction, a = M^-1 q and u = W e, the loss
 
     -(a u' + u a') / 2 . dH + a e' . dG + r a e' . dW0 + a . (W0 e - u) dr + u . dq + e . dv_D
 
-as dM^-1 = -M^-1 dM M^-1. Everything below follows from this line by the chain rule. H and G are sums,
-so the reverse gradient stores neither of them.
+as dM^-1 = -M^-1 dM M^-1. Everything below follows from this line by the chain rule. H and G are
+sums, so the reverse gradient stores neither of them.
 """
 
 from typing import NamedTuple
@@ -33,7 +33,7 @@ import numpy as np
 from skrecurrent._kernels import elementwise, scaling
 from skrecurrent._kernels._compile import kernel, part
 from skrecurrent._kernels.fast_weight import ADAM, FastOptimizer
-from skrecurrent._kernels.guard import NO_GAINS, Guard, back_to_good, exploded, keep_good, proven
+from skrecurrent._kernels.guard import Guard, back_to_good, exploded, keep_good, proven
 
 LEAST_SQUARES, DELTA, HEBB = range(3)
 
@@ -165,8 +165,8 @@ def _write(rule, z, d, o, g, b, W0, H, G, key):
     if rule == LEAST_SQUARES:
         for i in range(d):
             bk = b * z[i]
-            for l in range(i + 1):
-                H[i, l] = g * H[i, l] + bk * z[l]
+            for f in range(i + 1):
+                H[i, f] = g * H[i, f] + bk * z[f]
             for j in range(o):
                 G[i, j] = g * G[i, j] + bk * z[2 * d + j]
         return
@@ -191,12 +191,12 @@ def _factorise(H, r, L):
     for i in range(d):
         for j in range(i):
             z = H[i, j]
-            for l in range(j):
-                z -= L[i, l] * L[j, l]
+            for f in range(j):
+                z -= L[i, f] * L[j, f]
             L[i, j] = z * L[j, j]
         z = H[i, i] + r
-        for l in range(i):
-            z -= L[i, l] * L[i, l]
+        for f in range(i):
+            z -= L[i, f] * L[i, f]
         L[i, i] = 1.0 / np.sqrt(max(z, r, _ROUNDING * H[i, i]))
 
 
@@ -206,14 +206,14 @@ def _solve(L, a):
     d = len(a)
     for i in range(d):
         z = a[i]
-        for l in range(i):
-            z -= L[i, l] * a[l]
+        for f in range(i):
+            z -= L[i, f] * a[f]
         a[i] = z * L[i, i]
     for i in range(d - 1, -1, -1):
         z = a[i] * L[i, i]
         a[i] = z
-        for l in range(i):  # by columns, that is by rows of L
-            a[l] -= L[i, l] * z
+        for f in range(i):  # by columns, that is by rows of L
+            a[f] -= L[i, f] * z
 
 
 @part(forceinline=True)
@@ -355,8 +355,8 @@ def _back_least_squares(z, b, g, r, W0, a, zb, H_bar, G_bar, W0_bar, c):
             lost += W0[i, j] * e
             G_bar[i, j] += a[i] * e
             W0_bar[i, j] += r * a[i] * e
-        for l in range(d):
-            H_bar[i, l] -= 0.5 * (a[i] * zb[d + l] + zb[d + i] * a[l])
+        for f in range(d):
+            H_bar[i, f] -= 0.5 * (a[i] * zb[d + f] + zb[d + i] * a[f])
         of_ridge += r * a[i] * lost
     c -= of_ridge
     b_bar = 0.0
@@ -367,8 +367,8 @@ def _back_least_squares(z, b, g, r, W0, a, zb, H_bar, G_bar, W0_bar, c):
         zb[2 * d + j] = b * v
     for i in range(d):
         hk = gv = 0.0
-        for l in range(d):
-            hk += H_bar[i, l] * z[l]
+        for f in range(d):
+            hk += H_bar[i, f] * z[f]
         for j in range(o):
             gv += G_bar[i, j] * z[2 * d + j]
         b_bar += z[i] * (hk + gv)
@@ -376,8 +376,8 @@ def _back_least_squares(z, b, g, r, W0, a, zb, H_bar, G_bar, W0_bar, c):
     zb[2 * d + o] = b * (1.0 - b) * b_bar
     c -= b * b_bar
     for i in range(d):
-        for l in range(d):
-            H_bar[i, l] *= g
+        for f in range(d):
+            H_bar[i, f] *= g
         for j in range(o):
             G_bar[i, j] *= g
     return c, c / g, of_ridge
@@ -744,14 +744,14 @@ def _carry_least_squares(z, s, b, g, d, o, H, G, of, lanes):
     k, v, in_b = lanes.k, lanes.v, lanes.b
     n_lanes, decay = len(in_b), n_in_gain(of, s)
     for i in range(d):
-        for l in range(i + 1):
+        for f in range(i + 1):
             for c in range(n_lanes):
-                in_H[i, l, c] = (
-                    g * in_H[i, l, c]
-                    + in_b[c] * (z[i] * z[l])
-                    + b * (k[i, c] * z[l] + z[i] * k[l, c])
+                in_H[i, f, c] = (
+                    g * in_H[i, f, c]
+                    + in_b[c] * (z[i] * z[f])
+                    + b * (k[i, c] * z[f] + z[i] * k[f, c])
                 )
-            in_H[i, l, decay] += g * (1.0 - g) * H[i, l]
+            in_H[i, f, decay] += g * (1.0 - g) * H[i, f]
         for j in range(o):
             y = z[2 * d + j]
             for c in range(n_lanes):
@@ -845,10 +845,10 @@ def _add_through_memory(net, s, a, u, e, of, lanes, sums):
     for c in range(n_lanes):
         row[c] = 0.0
     for i in range(len(in_H)):
-        for l in range(i + 1):
-            y = a[i] * u[i] if i == l else a[i] * u[l] + u[i] * a[l]
+        for f in range(i + 1):
+            y = a[i] * u[i] if i == f else a[i] * u[f] + u[i] * a[f]
             for c in range(n_lanes):
-                row[c] -= y * in_H[i, l, c]
+                row[c] -= y * in_H[i, f, c]
     for i in range(d):
         for j in range(o):
             for c in range(n_lanes):
@@ -967,9 +967,9 @@ def _size(theta):
 
 
 @part(fastmath=False)
-def _recover(of, optimizer, guard, theta):
+def _recover(of, optimizer, guard, weights, gains):
     """Back to the last good parameters, with the optimizer as it was at the start."""
-    back_to_good(guard, theta.reshape((1, len(theta))), NO_GAINS)
+    back_to_good(guard, weights, gains)
     optimizer.first_moment[:] = 0.0
     optimizer.second_moment[:] = 0.0
     optimizer.steps[0] = 0
@@ -1000,6 +1000,7 @@ def learn(learning, X, Y, starts, out):
     s, z, key, a, L = _scratch(net, C)
     e, u, changed_out = np.empty(o), np.empty(d), np.empty(o)
     lanes = _new_lanes(net, A.size, len(sensitivities.lanes), len(s))
+    weights = theta[: len(theta) - 2].reshape((1, len(theta) - 2))  # as the guard has them
     explosions = 0
     for k in range(len(X)):
         if starts[k]:
@@ -1027,12 +1028,12 @@ def learn(learning, X, Y, starts, out):
             changed = _largest_change(net, A, C, W0, gains, s, z, H, G, L, a, changed_out)
         total = _size(theta)
         if not sound or exploded(guard.limits, guard.least, predicted, changed, total, Y, k):
-            _recover(sensitivities, optimizer, guard, theta)
+            _recover(sensitivities, optimizer, guard, weights, gains)
             state[:] = 0.0
             out[k].fill(np.nan)
             explosions += 1
         elif proven(guard.limits, guard.window):
-            keep_good(guard, theta.reshape((1, len(theta))), NO_GAINS)
+            keep_good(guard, weights, gains)
     return explosions, scaling.track(progress, Y, out)
 
 
