@@ -11,11 +11,13 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skrecurrent._base import N_JOBS, BaseRecurrentRegressor, LossGradientMixin
 from skrecurrent._compat import Interval, StrOptions
-from skrecurrent._epochs import in_washout
+from skrecurrent._epochs import Stop, in_washout
 from skrecurrent._fitted import fitted_record
 from skrecurrent._input import writeable
-from skrecurrent._kernels import elementwise, fast_weight
+from skrecurrent._kernels import elementwise, fast_weight, programmer
 from skrecurrent._learners.fast_weight import FastWeights
+from skrecurrent._learners.programmer import Programmer
+from skrecurrent._reservoir import draw_programme
 from skrecurrent._threads import one_blas_thread
 
 _POWERS = {"zero": 0, "linear": 1, "cubic": 3, "quintic": 5}
@@ -25,9 +27,17 @@ _FUNCTIONS = {
     "h": _POWERS,
     "sigma": {"identity": np.inf, "bounded": 3.0},
 }
+_PROGRAMMER_FUNCTIONS = {
+    "rule": {
+        "least-squares": programmer.LEAST_SQUARES,
+        "delta": programmer.DELTA,
+        "hebb": programmer.HEBB,
+    }
+}
 _FORMS = {
     "default": {"f": "tanh", "g": "cubic", "h": "cubic", "sigma": "identity"},
     "paper": {"f": "logistic", "g": "quintic", "h": "quintic", "sigma": "identity"},
+    "programmer": {"rule": "least-squares"},
 }
 
 # What the kernel calls these functions.
@@ -45,6 +55,15 @@ _LARGEST_BATCH = 16
 
 # An epoch has at least so many updates as long as there are as many sequences.
 _FEWEST_UPDATES = 16
+
+# How much of its weights an update of "adam" takes from a programmer, in units of the rate.
+_WEIGHT_DECAY = 0.1
+
+# Training ends after so many epochs without improvement, but for a programmer's.
+_PATIENCE = 10
+
+# A stream changes the weights after so many rows with a target.
+_UPDATE_INTERVAL = 10
 
 # Gradients are summed over blocks of so many sequences, whatever n_jobs is.
 _BLOCK = 8
@@ -136,8 +155,9 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         length, each of which starts at rest. Epochs are judged, and `state_` is computed, on
         sequences as they were given.
 
-    update_interval : int, default=10
-        A stream changes the weights after so many rows with a target.
+    n_memory : int, default=16
+        Number d of rows of the fast weights of "programmer", the length of its keys and queries.
+        Time per row grows with d^3 / 6 + 6 d q. Not used by the other forms.
 
     washout : int, default=None
         ``fit`` learns nothing from so many first rows of each training sequence. By default
@@ -154,8 +174,9 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     tol : float, default=1e-4
         Relative decrease of the loss that counts as an improvement.
 
-    n_iter_no_change : int, default=10
-        ``fit`` stops after so many epochs in a row without improvement.
+    n_iter_no_change : int, default=None
+        ``fit`` stops after so many epochs in a row without improvement. By default 10; but never in
+        the "programmer" form, whose learning rate reaches zero in the last epoch only.
 
     early_stopping : bool, default=False
         Judge epochs by the last rows, which are then not trained on, rather than by the training
@@ -303,7 +324,8 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "gradient": [StrOptions({"auto", "forward", "reverse"})],
         "sequence_length": [Interval(Integral, 1, None, closed="left")],
-        "update_interval": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
+        "n_memory": [Interval(Integral, 1, None, closed="left")],
         "washout": [Interval(Integral, 0, None, closed="left"), None],
         "n_jobs": N_JOBS,
     }
@@ -318,12 +340,12 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         learning_rate_init=0.02,
         gradient="auto",
         sequence_length=100,
-        update_interval=10,
+        n_memory=16,
         washout=None,
         n_jobs=None,
         max_iter=50,
         tol=1e-4,
-        n_iter_no_change=10,
+        n_iter_no_change=None,
         early_stopping=False,
         validation_fraction=0.1,
         standardize=True,
@@ -339,7 +361,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         self.learning_rate_init = learning_rate_init
         self.gradient = gradient
         self.sequence_length = sequence_length
-        self.update_interval = update_interval
+        self.n_memory = n_memory
         self.washout = washout
         self.n_jobs = n_jobs
         self.max_iter = max_iter
@@ -355,9 +377,10 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     def _validate_params(self):
         super()._validate_params()
+        functions = _PROGRAMMER_FUNCTIONS if self.form == "programmer" else _FUNCTIONS
         for name, choice in (self.functions or {}).items():
-            if name not in _FUNCTIONS or choice not in list(_FUNCTIONS[name]):
-                allowed = {name: list(choices) for name, choices in _FUNCTIONS.items()}
+            if name not in functions or choice not in list(functions[name]):
+                allowed = {name: list(choices) for name, choices in functions.items()}
                 raise ValueError(
                     f"The 'functions' parameter of {type(self).__name__} must be None or a dict of "
                     f"some of {allowed}. Got {name!r}: {choice!r} instead."
@@ -370,7 +393,9 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     @gains_.setter
     def gains_(self, value):
-        self._assign("gains", value, infinite=-1)  # the logit of a decay of 1
+        is_programmer = isinstance(fitted_record(self).learner, Programmer)
+        # the logit of a decay of 1 is infinite
+        self._assign("gains", value, infinite=None if is_programmer else -1)
 
     @property
     def fast_weights_(self):
@@ -381,28 +406,43 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     def _new_learner(self, n_features, n_outputs, standardize):
         names = _FORMS[self.form] | (self.functions or {})
-        is_paper = self.form == "paper"
-        rate = float(self.learning_rate_init)
-        return FastWeights(
-            n_hidden=self.n_hidden,
-            n_features=n_features,
-            n_outputs=n_outputs,
-            standardize=standardize,
-            is_paper=is_paper,
-            goes_forward=self.gradient == "forward",
-            functions={_FIELDS[name]: _FUNCTIONS[name][choice] for name, choice in names.items()},
-            stream={
-                "solver": fast_weight.SGD if self.solver == "sgd" else fast_weight.ADAM,
-                "learning_rate": rate,
-                "last_rate": rate if is_paper else _LAST_RATE * rate,
-                "weight_decay": 0.0 if is_paper else _STREAM_DECAY,
-                "clip": _LONGEST_GRADIENT,
-                "update_interval": self.update_interval,
-            },
-        )
+        common = {
+            "n_hidden": self.n_hidden,
+            "n_features": n_features,
+            "n_outputs": n_outputs,
+            "standardize": standardize,
+            "goes_forward": self.gradient == "forward",
+            "stream": self._stream(),
+        }
+        if self.form == "programmer":
+            rule = _PROGRAMMER_FUNCTIONS["rule"][names["rule"]]
+            return Programmer(rule=rule, n_memory=self.n_memory, **common)
+        functions = {_FIELDS[name]: _FUNCTIONS[name][choice] for name, choice in names.items()}
+        return FastWeights(is_paper=self.form == "paper", functions=functions, **common)
+
+    def _stream(self):
+        """How a stream learns; in the paper's form by a rate that stays, and without decay."""
+        is_paper, rate = self.form == "paper", float(self.learning_rate_init)
+        return {
+            "solver": fast_weight.SGD if self.solver == "sgd" else fast_weight.ADAM,
+            "learning_rate": rate,
+            "last_rate": rate if is_paper else _LAST_RATE * rate,
+            "weight_decay": 0.0 if is_paper else _STREAM_DECAY,
+            "clip": _LONGEST_GRADIENT,
+            "update_interval": _UPDATE_INTERVAL,
+        }
+
+    def _stop(self, n_features, n_outputs):
+        patience = self.n_iter_no_change
+        if patience is None:
+            patience = self.max_iter if self.form == "programmer" else _PATIENCE
+        return Stop(self.max_iter, self.tol, patience)
 
     def _draw_weights(self, learner, random_state):
         """Random weights; gains of 1 and no decay in the paper's form."""
+        if self.form == "programmer":
+            draw_programme(learner, random_state)
+            return
         (n, q), n_outputs = learner.weights.shape, learner.n_outputs
         gains = np.ones(n + q + 1)
         gains[-1] = np.inf
@@ -415,7 +455,12 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         learner.assign(weights=weights, gains=gains)
 
     def _nbytes(self, n_features, n_outputs, n_rows):
-        return FastWeights.nbytes(self.n_hidden, n_features, n_outputs, n_rows is None)
+        size, streams = (self.n_hidden, n_features, n_outputs), n_rows is None
+        if self.form != "programmer":
+            return FastWeights.nbytes(*size, streams)
+        name = (_FORMS[self.form] | (self.functions or {}))["rule"]
+        rule = _PROGRAMMER_FUNCTIONS["rule"][name]
+        return Programmer.nbytes(*size, self.n_memory, rule, streams)
 
     # ------------------------------------------------------------------ training
 
@@ -423,7 +468,8 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         """Inter-sequence updates, eq. (5)."""
         X, Y, starts = epochs.training_rows
         starts = _cut(starts, self.sequence_length)
-        Y = np.where(in_washout(starts, self.washout)[:, None], np.nan, Y)
+        washout = 0 if self.washout is None and self.form == "programmer" else self.washout
+        Y = np.where(in_washout(starts, washout)[:, None], np.nan, Y)
         with _mapping(self.n_jobs) as compute:
             sequences = _TrainingSequences(X, Y, starts, compute)
             if self.solver == "lbfgs":
@@ -436,6 +482,8 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         n_learned = learner.n_parameters
         first, second, steps = np.zeros(n_learned), np.zeros(n_learned), np.zeros(1, np.int64)
         batches = sequences.batches(len(sequences) if self.solver == "sgd" else None)
+        falls = self.form == "programmer" and self.solver == "adam"
+        n_updates, rate_now = epochs.stop.max_iter * len(batches), rate
         while epochs.begin():
             exploded = False
             for batch in batches:
@@ -445,11 +493,15 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
                 if exploded:
                     break
                 gradient /= max(length / _LONGEST_GRADIENT, 1.0)
+                parameters = learner.parameters()
+                if falls:
+                    rate_now = rate * (1 + np.cos(np.pi * steps[0] / n_updates)) / 2
+                    parameters[: learner.n_decaying] *= 1 - rate_now * _WEIGHT_DECAY
                 if self.solver == "adam":
-                    elementwise.adam(rate, first, second, steps, gradient)
+                    elementwise.adam(rate_now, first, second, steps, gradient)
                 else:
                     gradient *= rate
-                learner.set_parameters(learner.parameters() - gradient)
+                learner.set_parameters(parameters - gradient)
             epochs.end(exploded)
 
     def _minimize(self, sequences, epochs):
@@ -472,9 +524,6 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         if not epochs.begin():
             return
         start = learner.parameters()
-        bounds = np.full((len(start), 2), [-np.inf, np.inf])
-        if not learner.is_paper:
-            bounds[-1] = fast_weight.DECAY_LOGITS
         options = {"maxiter": self.max_iter, "maxfun": np.inf, "maxcor": _LBFGS_MEMORY}
         with one_blas_thread:
             minimize(
@@ -482,7 +531,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
                 start,
                 jac=True,
                 method="L-BFGS-B",
-                bounds=bounds,
+                bounds=learner.bounds,
                 callback=after_iteration,
                 options=options | {"ftol": 0.0, "gtol": 0.0},  # the epochs say when to stop
             )
@@ -528,8 +577,10 @@ class _TrainingSequences:
 
         The sums do not depend on how many jobs compute them: blocks and their order are fixed.
         """
-        network = learner.net, learner.weights, learner.gains
-        results = self.compute((*network, *block, learner.goes_forward) for block in batch.blocks)
+        compute, network = learner.compute_gradient, learner.network
+        results = self.compute(
+            (compute, network, block, learner.goes_forward) for block in batch.blocks
+        )
         loss, gradient = map(sum, zip(*results))
         return loss, gradient[: learner.n_parameters]
 
@@ -547,13 +598,18 @@ def _cut(starts, length):
 def _mapping(n_jobs):
     """A function that computes the gradients of blocks, by several jobs if there are."""
     if effective_n_jobs(n_jobs) == 1:
-        yield lambda blocks: [fast_weight.gradient(*block) for block in blocks]
+        yield lambda blocks: [
+            compute(*network, *rows, goes_forward)
+            for compute, network, rows, goes_forward in blocks
+        ]
     else:
         with Parallel(n_jobs) as parallel:
             yield lambda blocks: parallel(delayed(_gradient_by_job)(*block) for block in blocks)
 
 
-def _gradient_by_job(net, W, gains, X, Y, starts, goes_forward):
+def _gradient_by_job(compute, network, rows, goes_forward):
     """The gradient of a block whose arrays joblib may have mapped to memory, read-only."""
-    W, gains, X, Y = (writeable(array) for array in (W, gains, X, Y))
-    return fast_weight.gradient(net, W, gains, X, Y, starts.copy(), goes_forward)
+    net, *learned = network
+    X, Y, starts = rows
+    learned, X, Y = list(map(writeable, learned)), writeable(X), writeable(Y)
+    return compute(net, *learned, X, Y, starts.copy(), goes_forward)
