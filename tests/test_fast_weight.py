@@ -303,30 +303,32 @@ def test_memory_mapped_blocks_are_read_only_and_serve(tmp_path):
     model = FastWeightRegressor(3, max_iter=1, random_state=0).fit(X, y, sequence_id=ids)
     starts = np.arange(len(X)) % 8 == 0
     learner = learner_of(model)
-    arrays = [learner.net, learner.weights, learner.gains, X, y[:, None], starts]
-    expected = _fast_weight._gradient_by_job(*arrays, False)
-    for array in arrays[1:]:
+    rows = X, y[:, None], starts
+    arguments = learner.compute_gradient, learner.network, rows, False
+    expected = _fast_weight._gradient_by_job(*arguments)
+    for array in (*learner.network[1:], *rows):
         array.flags.writeable = False
     compiled = len(kernel.gradient_reverse.signatures)
-    got = _fast_weight._gradient_by_job(*arrays, False)
+    got = _fast_weight._gradient_by_job(*arguments)
     assert_array_equal(got[1], expected[1])
     assert len(kernel.gradient_reverse.signatures) == compiled
 
 
+@pytest.mark.parametrize("form", ["default", "programmer"])
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
-def test_a_stream_is_updated_after_so_many_known_targets(solver):
-    X, y = make_rows(30)
+def test_a_stream_is_updated_after_ten_known_targets(solver, form):
+    X, y = make_rows(60)
     y[::3] = np.nan
-    model = FastWeightRegressor(3, solver=solver, update_interval=4, random_state=0)
+    model = FastWeightRegressor(3, form=form, solver=solver, random_state=0)
     changes = []
     before = None
-    for k in range(30):
+    for k in range(60):
         model.partial_fit(X[k : k + 1], y[k : k + 1])
         if before is not None and not np.array_equal(model.weights_, before):
             changes.append(k)
         before = model.weights_.copy()
     known = np.flatnonzero(~np.isnan(y))
-    assert_array_equal(changes, known[3::4])
+    assert_array_equal(changes, known[9::10])
 
 
 # ------------------------------------------------------------ what is kept
