@@ -94,7 +94,7 @@ ESTIMATORS = {
         n_memory=3,
         functions={"rule": "delta"},
         solver="sgd",
-        standardize=False,
+        sequence_length=10,
         max_iter=3,
         random_state=0,
     ),
