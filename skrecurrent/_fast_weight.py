@@ -12,7 +12,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from skrecurrent._base import N_JOBS, BaseRecurrentRegressor, LossGradientMixin
 from skrecurrent._compat import Interval, StrOptions
 from skrecurrent._epochs import Stop, in_washout
-from skrecurrent._fitted import fitted_record
+from skrecurrent._fitted import FittedAttribute, fitted_record
 from skrecurrent._input import writeable
 from skrecurrent._kernels import elementwise, fast_weight, programmer
 from skrecurrent._learners.fast_weight import FastWeights
@@ -74,6 +74,9 @@ _BLOCK = 8
 # better.
 _LAST_RATE = 0.1
 
+# The same for a programmer, whose rate falls faster.
+_LAST_RATE_OF_PROGRAMMER = 0.02
+
 # How much of weights and gains an update of a stream takes, in units of the rate.
 _STREAM_DECAY = 0.03
 
@@ -85,6 +88,19 @@ _LBFGS_MEMORY = 20
 
 # What L-BFGS-B is told where the loss overflows, a number from which its line search can turn back.
 _WALL = 1e10
+
+
+class _OfProgrammer(FittedAttribute):
+    """A part of what a programmer has learned; a read-only copy, assign to change the network."""
+
+    def __init__(self, name):
+        super().__init__(lambda fitted: fitted.learner.look(name))
+        self._part = name
+
+    def __set__(self, estimator, value):
+        if not isinstance(fitted_record(estimator).learner, Programmer):
+            raise AttributeError(f"Only the form 'programmer' has {self._part}_.")
+        estimator._assign(self._part, value)
 
 
 class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
@@ -386,6 +402,13 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
                     f"some of {allowed}. Got {name!r}: {choice!r} instead."
                 )
 
+    keys_ = _OfProgrammer("keys")
+    queries_ = _OfProgrammer("queries")
+    values_ = _OfProgrammer("values")
+    strength_ = _OfProgrammer("strength")
+    direct_ = _OfProgrammer("direct")
+    initial_fast_weights_ = _OfProgrammer("initial_fast_weights")
+
     @property
     def gains_(self):
         """r (n), c (q) and the logit of the decay; a read-only copy, assign to change them."""
@@ -423,10 +446,11 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     def _stream(self):
         """How a stream learns; in the paper's form by a rate that stays, and without decay."""
         is_paper, rate = self.form == "paper", float(self.learning_rate_init)
+        last = _LAST_RATE_OF_PROGRAMMER if self.form == "programmer" else _LAST_RATE
         return {
             "solver": fast_weight.SGD if self.solver == "sgd" else fast_weight.ADAM,
             "learning_rate": rate,
-            "last_rate": rate if is_paper else _LAST_RATE * rate,
+            "last_rate": rate if is_paper else last * rate,
             "weight_decay": 0.0 if is_paper else _STREAM_DECAY,
             "clip": _LONGEST_GRADIENT,
             "update_interval": _UPDATE_INTERVAL,

@@ -101,7 +101,7 @@ class FastWeights(Learner):
         return self.weights + state[len(self.weights) :].reshape(self.weights.shape)
 
     @property
-    def initial_fast_weights(self):
+    def resting_fast_weights(self):
         """What the fast weights are at rest."""
         return self.weights
 

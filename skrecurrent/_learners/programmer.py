@@ -46,6 +46,11 @@ class Programmer(Learner):
         return self._of.W0
 
     @property
+    def resting_fast_weights(self):
+        """What the fast weights are at rest."""
+        return self._of.W0
+
+    @property
     def keys(self):
         """K, (d, q)."""
         return self._of.C[: self.net.n_memory]

@@ -147,7 +147,7 @@ class FastWeightsDisplay:
         check_is_fitted(estimator)
         display = cls(
             fast_weights=_fast_weights_after_rows(estimator, X, sequence_id),
-            weights=_by_unit(fitted_record(estimator).learner.initial_fast_weights, estimator),
+            weights=_by_unit(fitted_record(estimator).learner.resting_fast_weights, estimator),
             connection_names=_connection_names(estimator),
             sequence_id=sequence_id,
         )

@@ -259,7 +259,7 @@ class Stream:
         gradient, of = self.gradient, self.of
         norm = np.linalg.norm(gradient) / self.n_rows
         gradient = gradient * min(1.0, self.clip / norm)
-        rate = max(self.rate / (1 + self.n_updates / 1000), self.last_rate)
+        rate = max(self.rate / (1 + self.n_updates / 200), self.last_rate)
         self.n_updates += 1
         if self.solver == "adam":
             self.m = 0.9 * self.m + 0.1 * gradient
