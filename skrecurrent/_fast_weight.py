@@ -122,19 +122,35 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     The paper has d = r_i = c_j = 1; here all of them are learned. The prediction for row k is
     net(k+1) of the output units, or y(k+1) in the paper's form.
 
+    With ``form="programmer"`` there are two networks, as in the paper before that [2]_: a slow one
+    that programs a fast one, which is linear. In each row the slow network writes a key and a value
+    into the fast weights, and reads them by a query. With hidden units h, p = n_features + n_hidden
+    and q = 2 p + 1, for row t of a sequence, before which everything is zero::
+
+        h(t) = tanh(A [h(t-1); x(t); 1]),    s(t) = [x(t); h(t); x(t-1); h(t-1); 1]
+        k = K s,  q = Q s  (n_memory),   v = V s  (n_outputs),   b = logistic(beta . s)
+        H = g H + b k k',   G = g G + b k v',   W = (H + r I)^-1 (G + r W0)
+        prediction  W'q + D s
+
+    So W solves, in every row, a least-squares problem that the slow network has posed. The write
+    comes before the read of its own row. A, K, Q, V, beta, D, W0, g and r are learned, by the exact
+    gradient through all solutions. It is the form for models that adapt to each machine, patient or
+    batch within a few rows; see the notes.
+
     Parameters
     ----------
     n_hidden : int, default=8
         Number of hidden units. Few are enough: a network stores in its n q weights. Time per row of
         ``fit`` grows with n q, that of ``partial_fit`` and its memory with the square of it.
 
-    form : {"default", "paper"}, default="default"
+    form : {"default", "programmer", "paper"}, default="default"
         - "default": tanh units, g and h cubic, predictions are potentials, gains r_i c_j and decay
           d are learned, the weights from the bias do not change inside a sequence.
         - "paper": the paper literally. Logistic units, everything in [0, 1]: inputs and targets are
           mapped there, three standard deviations to either side of the mean, inputs clipped; and
           predictions, which are activations, are mapped back. g and h are strong only near 0 and 1
           (the fifth power of 2a - 1), sigma is the identity; no gains, no decay.
+        - "programmer": two networks, as above.
 
     functions : dict, default=None
         Functions other than those of `form`, by name; for instance ``{"sigma": "bounded"}``.
@@ -143,6 +159,9 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         - "g", "h": "zero", "linear", "cubic" or "quintic", the power of the activation (of 2a - 1
           on [0, 1]) by which weights from, and to, a unit change. Inputs are clipped to [-1, 1]
           for g. "zero" makes a conventional recurrent network.
+        - "rule", of the programmer only: how it writes. "least-squares" is the default; "delta" is
+          W = g W + b k (v - g W'k)' [3]_ and "hebb" W = g W + b k v' [2]_, both with keys of unit
+          length and W = W0 before the first row.
         - "sigma": "identity", or "bounded": 3 tanh(w / 3), which keeps weights between -3 and 3.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
@@ -159,6 +178,9 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         Step size of "adam" and "sgd", eta of eq. (5). Errors are summed over the targets of an
         update; a gradient longer than 1 per target is shortened to that. But for the paper's form,
         the step size of a stream falls to a tenth within 9000 updates, and weights and gains decay.
+        For a programmer it falls to zero in ``fit``, with "adam" by a cosine over `max_iter`
+        epochs; in a stream to a fiftieth within 9800 updates. A stream makes an update after 10
+        rows with a target.
 
     gradient : {"auto", "forward", "reverse"}, default="auto"
         How ``fit`` and ``loss_gradient`` compute the gradient: "forward" by eqs (6)-(11), in
@@ -172,12 +194,13 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         sequences as they were given.
 
     n_memory : int, default=16
-        Number d of rows of the fast weights of "programmer", the length of its keys and queries.
-        Time per row grows with d^3 / 6 + 6 d q. Not used by the other forms.
+        Number of rows of a programmer's fast weights, the length of its keys and queries. The other
+        forms do not use it.
 
     washout : int, default=None
         ``fit`` learns nothing from so many first rows of each training sequence. By default
-        these are 100 rows, or a tenth of the sequence if that is less.
+        these are 100 rows, or a tenth of the sequence if that is less; none for a programmer, which
+        is to know as much as can be known from the first row on.
 
     n_jobs : int, default=None
         Number of joblib's jobs that compute the gradients of different sequences in ``fit``. None
@@ -226,18 +249,34 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     weights_ : ndarray of shape (n, n + n_features + 1)
         A read-only copy of the slow weights w(1) that every sequence starts with; columns are
         units, inputs, bias, and output units come first. Assigning an array of this shape changes
-        the network.
+        the network. Of a programmer A, of shape (n_hidden, n_hidden + n_features + 1): there are no
+        output units.
 
     gains_ : ndarray of shape (n + q + 1,)
         r (n), c (q) and the logit of the decay d: -log(1 / d - 1). Ones and infinity in the paper's
-        form. A read-only copy; assigning an array of this shape changes the network.
+        form. Of a programmer the logit of g and log r. A read-only copy; assigning an array of this
+        shape changes the network.
+
+    keys_, queries_ : ndarray of shape (n_memory, q)
+        K and Q of a programmer, which the other forms do not have. As all that follow: read-only
+        copies; assigning an array of this shape changes the network.
+
+    values_, direct_ : ndarray of shape (n_outputs, q)
+        V and D of a programmer.
+
+    strength_ : ndarray of shape (q,)
+        beta of a programmer.
+
+    initial_fast_weights_ : ndarray of shape (n_memory, n_outputs)
+        W0 of a programmer.
 
     fast_weights_ : ndarray of shape (n, n + n_features + 1)
         The weights w(k) after the last row that was fitted or learned, `weights_` at rest; a
-        read-only copy.
+        read-only copy. Of a programmer W, of shape (n_memory, n_outputs).
 
     state_ : ndarray of shape (n,)
-        net after the last row that was fitted or learned, zero at rest; a read-only copy.
+        net after the last row that was fitted or learned, zero at rest; a read-only copy. Of a
+        programmer h, of shape (n_hidden,).
 
     n_iter_ : int
         Number of epochs of ``fit``.
@@ -309,6 +348,15 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Long after the length of the training sequences predictions are bounded, but of no use: let a
     new sequence start at rest.
 
+    **The programmer.** In [2]_ the weights of the fast network change by products of two groups of
+    outputs of the slow one ("FROM" and "TO" units); ``{"rule": "hebb"}`` comes close to that. Ours
+    are least squares in the place of sums, the strength b and the decay g, the last row in s, and
+    D. A row takes O(n_memory^3 + n_memory q) in ``fit``. A stream carries derivatives of H and G by
+    A, beta and g: O((n_hidden p + q) n_memory (n_memory + n_outputs)) per row, in fixed storage.
+    ``loss_gradient`` returns the derivative by `weights_`, that is by A.
+
+    PROGRAMMER_NUMBERS
+
     scikit-learn has no tag for rows whose order matters. The estimator therefore sets the tag
     ``non_deterministic`` while ``stateful=True``, which turns off the two common checks that
     contradict recurrence. It is deterministic for a given `random_state`.
@@ -318,6 +366,12 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     .. [1] J. Schmidhuber, "Reducing the ratio between learning complexity and number of time
        varying variables in fully recurrent nets", International Conference on Artificial Neural
        Networks (ICANN), 460-463, 1993.
+
+    .. [2] J. Schmidhuber, "Learning to control fast-weight memories: an alternative to dynamic
+       recurrent networks", Neural Computation 4(1), 131-139, 1992.
+
+    .. [3] I. Schlag, K. Irie and J. Schmidhuber, "Linear transformers are secretly fast weight
+       programmers", International Conference on Machine Learning (ICML), 2021.
 
     Examples
     --------
@@ -329,6 +383,17 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     >>> model = FastWeightRegressor(4, random_state=0).fit(X, y, sequence_id=ids)
     >>> X, y, ids = make_associative_recall(100, random_state=1)
     >>> model.score(X, y, sequence_id=ids) > 0.99
+    True
+
+    A hundred machines teach a programmer to know a new one after ten rows of it:
+
+    >>> from skrecurrent.datasets import make_plants
+    >>> X, y, machine = make_plants(100, random_state=0)
+    >>> model = FastWeightRegressor(form="programmer", random_state=0)
+    >>> model = model.fit(X, y, sequence_id=machine)
+    >>> X, y, machine = make_plants(100, n_samples=20, random_state=1)
+    >>> errors = (model.predict(X, sequence_id=machine) - y).reshape(100, 20)
+    >>> bool(errors[:, 10:].std() < 0.1 * y.std())
     True
     """
 
