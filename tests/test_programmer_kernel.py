@@ -60,6 +60,7 @@ def make_problem(case, lengths=LENGTHS, missing=0.3, seed=0):
     X, Y = make_rows(sum(lengths), m, o, missing=missing, seed=seed)
     starts = np.zeros(len(X), np.bool_)
     starts[np.r_[0, np.cumsum(lengths)[:-1]]] = True
+    X[::7] *= 4  # some inputs are far from the mean
     theta = rng.normal(size=programmer.n_parameters(net, m)) / np.sqrt(n + m)
     theta[-2:] = 1.5, -0.7
     state = np.zeros(programmer.n_states(net, m))
@@ -179,6 +180,19 @@ def test_inputs_that_are_huge_leave_predictions_numbers():
     problem = make_problem(CASES[1])
     problem.X[3] = 1e80
     assert np.isfinite(predictions(problem)).all()
+
+
+def test_far_inputs_are_hardly_written():
+    """A row of 20 standard deviations, and the one after it, leave H as it was."""
+    problem = make_problem(CASES[1], lengths=(7,))
+    problem.of.gains[0] = np.inf  # nothing is forgotten
+    H = slice(6, 6 + 25)  # behind h and x
+    problem.X[5, 0] = 20.0
+    predictions(problem._replace(X=problem.X[:5], Y=problem.Y[:5], starts=problem.starts[:5]))
+    before, rest = problem.state.copy(), problem._replace(X=problem.X[5:], Y=problem.Y[5:])
+    predictions(rest._replace(starts=np.zeros(2, np.bool_)))
+    assert np.abs(before[H]).max() > 0.1
+    assert_allclose(problem.state[H], before[H], rtol=0, atol=1e-6)
 
 
 # ----------------------------------------------------------------- streaming

@@ -3,7 +3,8 @@
 Row t, inputs x, hidden units h of the slow net, zeros before the first row of a sequence:
 
     h(t) = tanh(A [h(t-1); x(t); 1]),  s(t) = [x(t); h(t); x(t-1); h(t-1); 1]
-    k = K s,  q = Q s,  v = V s,  b = logistic(beta . s)
+    k = K s,  q = Q s,  v = V s,  b = logistic(beta . s - f)
+    f = 2 sum_j max(|x_j(t)| - 4, 0) + max(|x_j(t-1)| - 4, 0)
 
 and the fast net, which is written to before it is read:
 
@@ -87,11 +88,17 @@ def step(rule, of, state, x):
     K, Q, V, beta, D = of.rows()
     h = np.tanh(of.A @ np.r_[state.h, x, 1.0])
     s = np.r_[x, h, state.x, state.h, 1.0]
-    k, q, v, b = K @ s, Q @ s, V @ s, 1 / (1 + np.exp(-(beta @ s)[0]))
+    k, q, v, b = K @ s, Q @ s, V @ s, strength(beta, s, x, state)
     if rule != "least-squares":
         k = k / (np.linalg.norm(k) + SHORTEST)
     memory, W = write(rule, of, state.memory, k, v, b)
     return State(h, x, memory), Row(s, k, q, v, b, state.memory, W, W.T @ q + D @ s)
+
+
+def strength(beta, s, x, state):
+    """b, smaller for rows with inputs far from the mean."""
+    f = 2 * sum(np.sum(np.maximum(np.abs(inputs) - 4, 0)) for inputs in (x, state.x))
+    return 1 / (1 + np.exp(f - (beta @ s)[0]))
 
 
 def write(rule, of, memory, k, v, b):
@@ -281,7 +288,7 @@ def complex_step(rule, of, state, x):
     K, Q, V, beta, D = of.rows()
     h = np.tanh(of.A @ np.concatenate([state.h, x, [1.0]]))
     s = np.concatenate([x, h, state.x, state.h, [1.0]])
-    k, q, v, b = K @ s, Q @ s, V @ s, 1 / (1 + np.exp(-(beta @ s)[0]))
+    k, q, v, b = K @ s, Q @ s, V @ s, strength(beta, s, x, state)
     if rule != "least-squares":
         k = k / (np.sqrt(np.sum(k * k)) + SHORTEST)
     memory, W = write(rule, of, state.memory, k, v, b)
