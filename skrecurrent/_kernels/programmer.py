@@ -470,80 +470,110 @@ def _back_slow(A, C, S, Z_bar, t, n_rows, h_bar, A_bar):
         A_bar[i, p] += h_bar[i]
 
 
+class _Tape(NamedTuple):
+    """What the rows of one sequence leave for the way back."""
+
+    S: np.ndarray  # (rows, q): s
+    Z: np.ndarray  # (rows, 2 d + 2 o + 1): C s
+    Z_bar: np.ndarray  # the same: its adjoint, of which u and e are known on the way there
+    b: np.ndarray  # (rows,)
+    a: np.ndarray  # (rows, d)
+    W: np.ndarray  # (rows, d, o): the fast weights before the row; without least squares only
+
+
+@part(forceinline=True)
+def _new_tape(net, C, n_rows):
+    d, o = net.n_memory, net.n_outputs
+    return _Tape(
+        np.empty((n_rows, C.shape[1])), np.empty((n_rows, len(C))), np.empty((n_rows, len(C))),
+        np.empty(n_rows), np.empty((n_rows, d)),
+        np.empty((0 if net.rule == LEAST_SQUARES else n_rows, d, o)),
+    )  # fmt: skip
+
+
+@part(forceinline=True)
+def _record(net, A, C, W0, g, r, X, Y, first, n_rows, tape, H, G):
+    """Run over one sequence, from rest, and keep what the way back needs; returns the loss."""
+    rule, d, o = net.rule, net.n_memory, net.n_outputs
+    S, Z, Z_bar, strengths, solutions, kept = tape
+    h, x, key = np.zeros(net.n_hidden), np.zeros(X.shape[1]), np.empty(d)
+    L, prediction = np.empty((d, d)), np.empty(o)
+    H[:] = 0.0
+    G[:] = 0.0
+    loss = 0.0
+    for t in range(n_rows):
+        z, zb = Z[t], Z_bar[t]
+        _look(A, X, first + t, h, x, S[t])
+        _say(net, C, S[t], z)
+        if rule != LEAST_SQUARES:
+            for i in range(d):
+                for j in range(o):
+                    kept[t, i, j] = W0[i, j] + G[i, j]
+        strengths[t] = b = _strength(z, d, o)
+        _write(rule, z, d, o, g, b, W0, H, G, key)
+        _read(rule, z, d, o, r, W0, H, G, L, solutions[t], prediction)
+        e = zb[2 * d + o + 1 :]
+        loss += _error(Y, first + t, prediction, e)[0]
+        _recall(rule, r, W0, H, G, e, L, zb[d : 2 * d])
+    return loss
+
+
+@part(forceinline=True)
+def _go_back(net, A, C, W0, g, r, n_rows, tape, H_bar, G_bar, A_bar, W0_bar):
+    """Back over one sequence, through the fast net and the slow one.
+
+    Leaves the adjoints of C s on the tape; returns the gradients by g and by log r.
+    """
+    rule, n, d = net.rule, net.n_hidden, net.n_memory
+    S, Z, Z_bar, strengths, solutions, kept = tape
+    key, key_bar, h_bar, back = np.empty(d), np.empty(d), np.empty(n), np.zeros(n)
+    H_bar[:] = 0.0
+    G_bar[:] = 0.0
+    c = of_g = of_r = 0.0
+    for t in range(n_rows - 1, -1, -1):
+        z, zb, b = Z[t], Z_bar[t], strengths[t]
+        if rule == LEAST_SQUARES:
+            a = solutions[t]
+            c, by_g, by_r = _back_least_squares(z, b, g, r, W0, a, zb, H_bar, G_bar, W0_bar, c)
+            of_r += by_r
+        else:
+            by_g = _back_outer_products(rule, z, b, g, kept[t], key, key_bar, zb, G_bar)
+        of_g += by_g
+        for j in range(n):
+            h_bar[j] = back[j]
+            back[j] = 0.0
+        _back_slow(A, C, S, Z_bar, t, n_rows, h_bar, A_bar)
+        for i in range(n):
+            for j in range(n):
+                back[j] += h_bar[i] * A[i, j]
+    return of_g, of_r
+
+
 @kernel
 def gradient_reverse(net, A, C, W0, gains, X, Y, starts, A_bar, C_bar, W0_bar, gains_bar):
     """1/2 sum of squared errors; its gradient is added to the last four arrays.
 
-    The first row and every row with ``starts[k]`` begins a sequence at rest. For each row of a
-    sequence s, C s and its adjoint, and a are stored; for the other rules W instead of a.
+    The first row and every row with ``starts[k]`` begins a sequence at rest. Memory is that of the
+    longest sequence's `_Tape`.
     """
-    rule, n, d, o, m = net.rule, net.n_hidden, net.n_memory, net.n_outputs, X.shape[1]
+    rule, d, o = net.rule, net.n_memory, net.n_outputs
     g, r = _decay_and_ridge(gains)
-    longest = _longest(starts)
-    S, Z, Z_bar = (
-        np.empty((longest, C.shape[1])), np.empty((longest, len(C))), np.empty((longest, len(C)))
-    )  # fmt: skip
-    solutions = np.empty((longest, d))
-    kept = np.empty((longest if rule != LEAST_SQUARES else 0, d, o))
     size = d if rule == LEAST_SQUARES else 0
-    H, G, H_bar, G_bar = (
-        np.empty((size, d)),
-        np.empty((d, o)),
-        np.empty((size, d)),
-        np.empty((d, o)),
-    )
-    h, x, h_bar, back = np.empty(n), np.empty(m), np.empty(n), np.empty(n)
-    L, key, key_bar, prediction = np.empty((d, d)), np.empty(d), np.empty(d), np.empty(o)
+    H, G, tape = np.empty((size, d)), np.empty((d, o)), _new_tape(net, C, _longest(starts))
     loss = of_g = of_r = 0.0
     first = np.int64(0)
     while first < len(X):
         n_rows = _end(starts, first) - first
-        h[:] = 0.0
-        x[:] = 0.0
-        H[:] = 0.0
-        G[:] = 0.0
-        for t in range(n_rows):
-            _look(A, X, first + t, h, x, S[t])
-            _say(net, C, S[t], Z[t])
-            if rule != LEAST_SQUARES:
-                for i in range(d):
-                    for j in range(o):
-                        kept[t, i, j] = W0[i, j] + G[i, j]
-            _write(rule, Z[t], d, o, g, _strength(Z[t], d, o), W0, H, G, key)
-            a, zb = solutions[t], Z_bar[t]
-            _read(rule, Z[t], d, o, r, W0, H, G, L, a, prediction)
-            e = zb[2 * d + o + 1 :]
-            loss += _error(Y, first + t, prediction, e)[0]
-            _recall(rule, r, W0, H, G, e, L, zb[d : 2 * d])
-        H_bar[:] = 0.0
-        G_bar[:] = 0.0
-        back[:] = 0.0
-        c = 0.0
-        for t in range(n_rows - 1, -1, -1):
-            b = _strength(Z[t], d, o)
-            if rule == LEAST_SQUARES:
-                c, by_g, by_r = _back_least_squares(
-                    Z[t], b, g, r, W0, solutions[t], Z_bar[t], H_bar, G_bar, W0_bar, c
-                )
-                of_r += by_r
-            else:
-                by_g = _back_outer_products(
-                    rule, Z[t], b, g, kept[t], key, key_bar, Z_bar[t], G_bar
-                )
-            of_g += by_g
-            for j in range(n):
-                h_bar[j] = back[j]
-            _back_slow(A, C, S, Z_bar, t, n_rows, h_bar, A_bar)
-            for j in range(n):
-                back[j] = 0.0
-            for i in range(n):
-                for j in range(n):
-                    back[j] += h_bar[i] * A[i, j]
-        elementwise.add_outer_products(Z_bar, S, n_rows, C_bar)
+        loss += _record(net, A, C, W0, g, r, X, Y, first, n_rows, tape, H, G)
+        # there the memory is not needed any more: its adjoint takes its place
+        by_g, by_r = _go_back(net, A, C, W0, g, r, n_rows, tape, H, G, A_bar, W0_bar)
+        of_g += by_g
+        of_r += by_r
+        elementwise.add_outer_products(tape.Z_bar, tape.S, n_rows, C_bar)
         if rule != LEAST_SQUARES:
             for i in range(d):
                 for j in range(o):
-                    W0_bar[i, j] += G_bar[i, j]
+                    W0_bar[i, j] += G[i, j]
         first += n_rows
     gains_bar[0] += g * (1.0 - g) * of_g
     gains_bar[1] += of_r
