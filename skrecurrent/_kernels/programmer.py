@@ -445,29 +445,40 @@ def _back_outer_products(rule, z, b, g, W, key, key_bar, zb, W_bar):
 
 
 @part(forceinline=True)
-def _back_slow(A, C, S, Z_bar, t, n_rows, h_bar, A_bar):
-    """Send the adjoints of row t back through the slow net.
+def _columns_of_hidden(net, C):
+    """The columns of C from h(t), and behind them those from h(t-1), as rows (n, 2 len(C))."""
+    n, p = net.n_hidden, C.shape[1] // 2
+    columns = np.empty((n, 2 * len(C)))
+    for i in range(n):
+        for j in range(len(C)):
+            columns[i, j] = C[j, p - n + i]
+            columns[i, len(C) + j] = C[j, 2 * p - n + i]
+    return columns
 
-    ``h_bar`` holds what the hidden units of row t are worth to the net of row t + 1.
+
+@part(forceinline=True)
+def _back_slow(A, columns, s, z_bars, h_bar, back, A_bar):
+    """Send the adjoints of C s of a row, and behind them of the next row, back to its hidden units.
+
+    ``back`` is what these are worth to the hidden units of the next row, and becomes what the
+    hidden units before them are worth to them.
     """
     n = len(A)
     m = A.shape[1] - n - 1
     p = m + n
-    for i in range(len(C)):
-        now = Z_bar[t, i]
-        for j in range(n):
-            h_bar[j] += now * C[i, m + j]
-        if t + 1 < n_rows:
-            later = Z_bar[t + 1, i]
-            for j in range(n):
-                h_bar[j] += later * C[i, p + m + j]
+    elementwise.products(columns, z_bars, h_bar, np.int64(0), n)
     for i in range(n):
-        h_bar[i] *= 1.0 - S[t, m + i] * S[t, m + i]
+        h_bar[i] = (h_bar[i] + back[i]) * (1.0 - s[m + i] * s[m + i])
         for j in range(n):
-            A_bar[i, j] += h_bar[i] * S[t, p + m + j]
+            A_bar[i, j] += h_bar[i] * s[p + m + j]
         for j in range(m):
-            A_bar[i, n + j] += h_bar[i] * S[t, j]
+            A_bar[i, n + j] += h_bar[i] * s[j]
         A_bar[i, p] += h_bar[i]
+    for j in range(n):
+        back[j] = 0.0
+    for i in range(n):
+        for j in range(n):
+            back[j] += h_bar[i] * A[i, j]
 
 
 class _Tape(NamedTuple):
@@ -475,7 +486,7 @@ class _Tape(NamedTuple):
 
     S: np.ndarray  # (rows, q): s
     Z: np.ndarray  # (rows, 2 d + 2 o + 1): C s
-    Z_bar: np.ndarray  # the same: its adjoint, of which u and e are known on the way there
+    Z_bar: np.ndarray  # (rows + 1, 2 d + 2 o + 1): its adjoint; u and e on the way there
     b: np.ndarray  # (rows,)
     a: np.ndarray  # (rows, d)
     W: np.ndarray  # (rows, d, o): the fast weights before the row; without least squares only
@@ -485,7 +496,7 @@ class _Tape(NamedTuple):
 def _new_tape(net, C, n_rows):
     d, o = net.n_memory, net.n_outputs
     return _Tape(
-        np.empty((n_rows, C.shape[1])), np.empty((n_rows, len(C))), np.empty((n_rows, len(C))),
+        np.empty((n_rows, C.shape[1])), np.empty((n_rows, len(C))), np.empty((n_rows + 1, len(C))),
         np.empty(n_rows), np.empty((n_rows, d)),
         np.empty((0 if net.rule == LEAST_SQUARES else n_rows, d, o)),
     )  # fmt: skip
@@ -527,6 +538,8 @@ def _go_back(net, A, C, W0, g, r, n_rows, tape, H_bar, G_bar, A_bar, W0_bar):
     rule, n, d = net.rule, net.n_hidden, net.n_memory
     S, Z, Z_bar, strengths, solutions, kept = tape
     key, key_bar, h_bar, back = np.empty(d), np.empty(d), np.empty(n), np.zeros(n)
+    columns, flat = _columns_of_hidden(net, C), Z_bar.reshape(-1)
+    Z_bar[n_rows] = 0.0  # no row comes after the last one
     H_bar[:] = 0.0
     G_bar[:] = 0.0
     c = of_g = of_r = 0.0
@@ -539,13 +552,8 @@ def _go_back(net, A, C, W0, g, r, n_rows, tape, H_bar, G_bar, A_bar, W0_bar):
         else:
             by_g = _back_outer_products(rule, z, b, g, kept[t], key, key_bar, zb, G_bar)
         of_g += by_g
-        for j in range(n):
-            h_bar[j] = back[j]
-            back[j] = 0.0
-        _back_slow(A, C, S, Z_bar, t, n_rows, h_bar, A_bar)
-        for i in range(n):
-            for j in range(n):
-                back[j] += h_bar[i] * A[i, j]
+        z_bars = flat[t * len(C) : (t + 2) * len(C)]
+        _back_slow(A, columns, S[t], z_bars, h_bar, back, A_bar)
     return of_g, of_r
 
 
