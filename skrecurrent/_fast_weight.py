@@ -351,7 +351,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     **The programmer.** In [2]_ the weights of the fast network change by products of two groups of
     outputs of the slow one ("FROM" and "TO" units); ``{"rule": "hebb"}`` comes close to that. Ours
     are least squares in the place of sums, the strength b and the decay g, the last row in s, and
-    D. Rows with inputs beyond four standard deviations, and those after them, are written with less
+    D. Rows with inputs beyond three standard deviations, and those after them, are written with less
     strength, by a factor exp(2) for each one more, so that a wrong row does little harm. A row
     takes O(n_memory^3 + n_memory q) in ``fit``. A stream carries derivatives of H and G by A, beta
     and g: O((n_hidden p + q) n_memory (n_memory + n_outputs)) per row, in fixed storage.

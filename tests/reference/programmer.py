@@ -4,7 +4,7 @@ Row t, inputs x, hidden units h of the slow net, zeros before the first row of a
 
     h(t) = tanh(A [h(t-1); x(t); 1]),  s(t) = [x(t); h(t); x(t-1); h(t-1); 1]
     k = K s,  q = Q s,  v = V s,  b = logistic(beta . s - f)
-    f = 2 sum_j max(|x_j(t)| - 4, 0) + max(|x_j(t-1)| - 4, 0)
+    f = 2 sum_j max(|x_j(t)| - 3, 0) + max(|x_j(t-1)| - 3, 0)
 
 and the fast net, which is written to before it is read:
 
@@ -97,7 +97,7 @@ def step(rule, of, state, x):
 
 def strength(beta, s, x, state):
     """b, smaller for rows with inputs far from the mean."""
-    f = 2 * sum(np.sum(np.maximum(np.abs(inputs) - 4, 0)) for inputs in (x, state.x))
+    f = 2 * sum(np.sum(np.maximum(np.abs(inputs) - 3, 0)) for inputs in (x, state.x))
     return 1 / (1 + np.exp(f - (beta @ s)[0]))
 
 
