@@ -351,13 +351,34 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     **The programmer.** In [2]_ the weights of the fast network change by products of two groups of
     outputs of the slow one ("FROM" and "TO" units); ``{"rule": "hebb"}`` comes close to that. Ours
     are least squares in the place of sums, the strength b and the decay g, the last row in s, and
-    D. Rows with inputs beyond three standard deviations, and those after them, are written with less
-    strength, by a factor exp(2) for each one more, so that a wrong row does little harm. A row
+    D. Rows with inputs beyond three standard deviations, and the rows after them, are written with
+    less strength, by a factor exp(2) for each one more: a wrong row does less harm. A row
     takes O(n_memory^3 + n_memory q) in ``fit``. A stream carries derivatives of H and G by A, beta
     and g: O((n_hidden p + q) n_memory (n_memory + n_outputs)) per row, in fixed storage.
     ``loss_gradient`` returns the derivative by `weights_`, that is by A.
 
-    PROGRAMMER_NUMBERS
+    NRMSE in the second halves of new sequences, median of 5 seeds and the worst, beside the default
+    form, the best that is possible, and a GRU of torch with 32 units and 3500 to 5000 weights,
+    trained until it did not improve:
+
+    ===========================  ============  ===========  ============  ===========
+    task                         programmer    default      optimum       GRU
+    ===========================  ============  ===========  ============  ===========
+    recall, one-hot keys         .0022 (.003)  .006 (.006)  0
+    recall, random keys          .026 (.038)   .44  (.46)   0             .88 (.88)
+    regression, 2 features       .029 (.031)   .17  (.17)   .023          .18 (.19)
+    regression, 4 features       .050 (.054)   .27  (.28)   .035
+    regression, 8 features       .11  (.12)    .47  (.47)   .069
+    coefficients that jump       .33  (.35)    .46  (.47)   .20           .43 (.44)
+    plants, one nonlinearity     .036 (.046)   .33  (.36)   .028          .041 (.045)
+    plants, each saturates       .039 (.039)   .23  (.28)   .025          .054 (.057)
+    ===========================  ============  ===========  ============  ===========
+
+    (Two seeds of the GRU.) It needs sequences: plants of one nonlinearity are predicted with errors
+    of .24, .16, .085, .069 and .048 after 5, 10, 25, 50 and 100 of them. Where there are none,
+    `RTRLRegressor` is better: NARMA10 .57, Mackey-Glass .029, the system of
+    ``make_switching_system`` as a stream 1.0. One pass of ``partial_fit`` over 3000 sequences
+    recalls with an error of .028, against .0074 of the default form.
 
     scikit-learn has no tag for rows whose order matters. The estimator therefore sets the tag
     ``non_deterministic`` while ``stateful=True``, which turns off the two common checks that

@@ -47,6 +47,10 @@ SECTIONS = {
     "fast_weights": ("Fast weights: what they are good for", fast_weights.report),
     "fast_weight_kernel": ("Fast weights: the kernel", fast_weight_kernel.report),
     "programmer": ("Fast weight programmer: what it is good for", programmer.report),
+    "few_sequences": (
+        "Fast weight programmer: how many sequences it needs",
+        programmer.few_sequences_report,
+    ),
     "programmer_kernel": ("Fast weight programmer: the kernel", programmer_kernel.report),
     "one_row": ("One row at a time", one_row.report),
     "chunks": ("Chunks and epochs: what Python adds", chunks.report),

@@ -287,6 +287,31 @@ def elsewhere_report():
     return markdown(["task", *forms], rows)
 
 
+N_FEW = (5, 10, 25, 50, 100, 200)
+
+
+def few_sequences_report():
+    """Errors by the number of training sequences."""
+    rows = []
+    for task in ("regression, 2 features", "plants, common", "plants, saturating"):
+        make, params, *_ = TASKS[task]
+        row = [task]
+        for n_sequences in N_FEW:
+            errors = []
+            for seed in range(N_SEEDS):
+                X, y, ids = make(n_sequences, random_state=seed, **params)
+                model = FastWeightRegressor(form="programmer", random_state=seed)
+                model.fit(X, y, sequence_id=ids)
+                new = make(N_TEST, random_state=1000 + seed, **params)
+                errors.append(error_on_new_sequences(model, *new))
+            row.append(cell(errors))
+        rows.append(row)
+    return (
+        f"NRMSE in the second halves of {N_TEST} new sequences after a fit to so many, at "
+        f"defaults: median (worst) of {N_SEEDS} seeds.\n\n" + markdown(["task", *N_FEW], rows)
+    )
+
+
 def wrong_row_report():
     """What one row that is wrong by many standard deviations does to the rest of its sequence."""
     make, params, n_sequences, *_ = TASKS["plants, common"]
