@@ -70,9 +70,10 @@ for kind, of in curves.items():
         print(f"{kind:11} {name:36}" + "".join(f"{value:8.3f}" for value in values))
 
 # %%
-# After twenty rows the programmer knows a machine as well as, or better than, a model of this machine
-# alone does after forty; with 500 machines to learn from, after eight and fifteen rows (the page of
-# measurements has the numbers). It was never told which numbers machines differ in.
+# After twenty rows the programmer knows a machine as well as, or better than, a model of this
+# machine alone does after forty. With 500 machines to learn from, that is so after eight and
+# fifteen rows (the page of measurements has the numbers). It was never told which numbers machines
+# differ in.
 
 try:
     import matplotlib.pyplot as plt

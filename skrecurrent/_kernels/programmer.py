@@ -620,7 +620,7 @@ def gradient(net, theta, X, Y, starts, goes_forward=False):
 # ------------------------------------------------------- forward, in fixed storage
 
 
-class Sensitivities(NamedTuple):
+class ProgrammerSensitivities(NamedTuple):
     """What the forward gradient carries along a stream.
 
     A lane is one parameter of those on which the memory depends: A, beta and logit g; without least
@@ -642,7 +642,7 @@ class ProgrammerLearning(NamedTuple):
     """All that ``learn`` changes, and the net."""
 
     net: ProgrammerNet
-    sensitivities: Sensitivities
+    sensitivities: ProgrammerSensitivities
     optimizer: FastOptimizer
     guard: Guard
     theta: np.ndarray
@@ -656,7 +656,7 @@ class ProgrammerLearning(NamedTuple):
 
 
 def new_sensitivities(net, n_features):
-    """Sensitivities of a network at rest, which are zero."""
+    """ProgrammerSensitivities of a network at rest, which are zero."""
     rule, o, n, d = net
     position = views(net, n_features, np.arange(n_parameters(net, n_features)))
     lanes = [position.A, position.C[2 * d + o], position.gains[:1]]
@@ -664,7 +664,7 @@ def new_sensitivities(net, n_features):
         lanes += [position.C[:d], position.C[2 * d : 2 * d + o], position.W0]
     lanes = np.concatenate([part.ravel() for part in lanes])
     q = position.C.shape[1]
-    return Sensitivities(
+    return ProgrammerSensitivities(
         lanes=lanes,
         h=np.zeros((n, position.A.size)),
         H=np.zeros((d if rule == LEAST_SQUARES else 0, d, len(lanes))),
@@ -802,7 +802,7 @@ def _clear_keys(h, q, d, lanes):
 
 @part(forceinline=True)
 def _carry_least_squares(z, s, b, g, d, o, H, G, of, lanes):
-    """Sensitivities of H and G before their write become those after it."""
+    """ProgrammerSensitivities of H and G before their write become those after it."""
     in_H, in_G, keys, values = of.H, of.G, of.keys, of.values
     k, v, in_b = lanes.k, lanes.v, lanes.b
     n_lanes, decay = len(in_b), n_in_gain(of, s)
@@ -837,7 +837,7 @@ def n_in_gain(of, s):
 
 @part(forceinline=True)
 def _carry_outer_products(rule, z, s, b, g, W0, G, of, lanes):
-    """Sensitivities of W - W0 before the write become those after it."""
+    """ProgrammerSensitivities of W - W0 before the write become those after it."""
     in_G, key, k, v, in_b = of.G, lanes.key, lanes.k, lanes.v, lanes.b
     d, o = W0.shape
     n_lanes, decay, through = len(in_b), n_in_gain(of, s), lanes.sums
