@@ -149,7 +149,7 @@ QUESTIONS = [
     (
         ["Many sequences, and in each", "something else to find out?"],
         "yes",
-        ["FastWeightRegressor()"],
+        ["FastWeightRegressor(", 'form="programmer")'],
     ),
     (
         ["Hundreds of units, or", "microseconds per row?"],

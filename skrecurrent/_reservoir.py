@@ -37,3 +37,31 @@ def euler_steps(n_hidden, n_outputs, dt, output_dt=None):
     if output_dt is not None:
         steps[:n_outputs] = output_dt
     return steps
+
+
+# The first hidden units of a net that programs fast weights: the spectral radius, and the standard
+# deviation of what they get from the bias. Both are the prototype's.
+_PROGRAMMER_RADIUS = 0.5
+_PROGRAMMER_BIAS = 0.5
+
+# The decay g and the ridge r that it starts from.
+_FIRST_DECAY = 0.99
+_FIRST_RIDGE = 0.1
+
+
+def draw_programme(learner, random_state):
+    """Keys that are the mean of this row's and the last row's query; all else is zero.
+
+    Values are zero too, so that a network which has learned nothing predicts the mean. Random ones
+    lead to the same errors.
+    """
+    A, (d, q) = np.zeros_like(learner.weights), learner.keys.shape
+    (n, _), p = A.shape, q // 2
+    keys, queries = np.zeros((d, q)), np.zeros((d, q))
+    A[:, :n] = _recurrent(n, random_state, _PROGRAMMER_RADIUS)
+    A[:, n:-1] = random_state.normal(size=(n, p - n)) / np.sqrt(p - n)
+    A[:, -1] = _PROGRAMMER_BIAS * random_state.normal(size=n)
+    queries[:, :p] = random_state.normal(size=(d, p)) / np.sqrt(p)
+    keys[:, :p] = keys[:, p : 2 * p] = queries[:, :p] / 2
+    gains = np.log([_FIRST_DECAY / (1 - _FIRST_DECAY), _FIRST_RIDGE])
+    learner.assign(weights=A, keys=keys, queries=queries, gains=gains)

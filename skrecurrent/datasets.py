@@ -21,6 +21,7 @@ __all__ = [
     "make_lorenz",
     "make_mackey_glass",
     "make_narma",
+    "make_plants",
     "make_roessler",
     "make_switching_regression",
     "make_switching_system",
@@ -52,6 +53,9 @@ _ROESSLER_TRANSIENT = 200.0
 # The switching system: |b|, the pole's radius and angle, and for how many rows they stay.
 _SYSTEM_GAIN, _POLE_RADIUS, _POLE_ANGLE = (0.5, 1.5), (0.6, 0.95), (0.2, 2.6)
 _SYSTEM_SHORTEST, _SYSTEM_LONGEST = 150, 250
+# Plants: what a machine's own numbers are drawn from.
+_PLANT_GAIN, _PLANT_OFFSET, _PLANT_TIME = (0.5, 2.0), (-1.0, 1.0), (1.0, 5.0)
+_PLANT_STEEPNESS, _PLANT_CENTRE = (1.0, 4.0), (-0.5, 0.5)
 
 
 def _narma_outputs(u, order):
@@ -646,6 +650,83 @@ def _switching_outputs(rng, n_samples, noise):
             b = rng.uniform(*_SYSTEM_GAIN) * rng.choice([-1, 1])
         y.append(2 * r * np.cos(theta) * y[-1] - r**2 * y[-2] + b * u[t] + disturbances[t])
     return u, np.array(y[2:])
+
+
+@validate_params(
+    {
+        "n_sequences": [_AT_LEAST_ONE],
+        "n_samples": [_AT_LEAST_ONE],
+        "kind": [StrOptions({"common", "saturating"})],
+        "noise": [_NOT_NEGATIVE],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_plants(n_sequences=100, *, n_samples=80, kind="common", noise=0.02, random_state=None):
+    """Generate a family of machines of the same make, none of which is like another.
+
+    Each sequence is the record of one machine, a nonlinear plant of first order, driven by inputs
+    ``u`` uniform on [-1, 1)::
+
+        y[t] = a y[t-1] + (1 - a) (gain f(u[t]) + offset) + noise
+
+    Gain (uniform on [0.5, 2)), offset ([-1, 1)) and time constant (``a = exp(-1 / tau)``, ``tau``
+    on [1, 5) rows) are the machine's own, and have to be found out from its rows. What machines
+    have in common is to be found out from other machines' rows. An estimator that is fitted to many
+    of them may know a new one after few rows, of which a model fitted to one machine would need
+    many.
+
+    Parameters
+    ----------
+    n_sequences : int, default=100
+        Number of machines.
+    n_samples : int, default=80
+        Number of rows of each machine. Each starts with ``y[-1] = 0``.
+    kind : {"common", "saturating"}, default="common"
+        With "common" all machines have the same nonlinearity, ``f(u) = sin(3 u) + u^2 / 2``, so
+        that a machine's numbers enter linearly. With "saturating" it is
+        ``f(u) = tanh(s (u - c))``, with a steepness ``s`` (uniform on [1, 4)) and a centre ``c``
+        ([-0.5, 0.5)) of the machine's own.
+    noise : float, default=0.02
+        Standard deviation of the noise that drives the plant besides ``u``.
+    random_state : int, RandomState instance or None, default=None
+        Determines everything drawn. Pass an int for reproducible output across calls.
+
+    Returns
+    -------
+    X : ndarray of shape (n_sequences * n_samples, 2)
+        The input ``u[t]`` and the last output ``y[t-1]``.
+    y : ndarray of shape (n_sequences * n_samples,)
+        The output ``y[t]``.
+    sequence_id : ndarray of shape (n_sequences * n_samples,)
+        The machine to which each row belongs, an integer from 0.
+
+    Examples
+    --------
+    >>> from skrecurrent.datasets import make_plants
+    >>> X, y, sequence_id = make_plants(3, n_samples=50, random_state=0)
+    >>> X.shape
+    (150, 2)
+    >>> bool(X[1, 1] == y[0])
+    True
+    """
+    rng = check_random_state(random_state)
+    gain, offset, tau, steepness, centre = (
+        rng.uniform(low, high, size=(n_sequences, 1))
+        for low, high in (
+            _PLANT_GAIN, _PLANT_OFFSET, _PLANT_TIME, _PLANT_STEEPNESS, _PLANT_CENTRE
+        )
+    )  # fmt: skip
+    u = rng.uniform(-1, 1, size=(n_sequences, n_samples))
+    is_common = kind == "common"
+    f = np.sin(3 * u) + u**2 / 2 if is_common else np.tanh(steepness * (u - centre))
+    a = np.exp(-1 / tau[:, 0])
+    drive = (1 - a[:, None]) * (gain * f + offset)
+    drive += noise * rng.normal(size=drive.shape)
+    y = np.zeros((n_sequences, n_samples + 1))
+    for t in range(n_samples):
+        y[:, t + 1] = a * y[:, t] + drive[:, t]
+    return stack_sequences(np.stack([u, y[:, :-1]], axis=2), y[:, 1:])
 
 
 def _load_series(name, feature_name, target_name, descr, make_index, return_X_y, as_frame):

@@ -73,7 +73,6 @@ ESTIMATORS = {
         functions={"sigma": "bounded"},
         solver="sgd",
         sequence_length=10,
-        update_interval=3,
         max_iter=3,
         random_state=0,
     ),
@@ -83,7 +82,19 @@ ESTIMATORS = {
         solver="lbfgs",
         gradient="forward",
         sequence_length=10,
-        update_interval=1,
+        max_iter=3,
+        random_state=0,
+    ),
+    "programmer": FastWeightRegressor(
+        3, form="programmer", n_memory=4, sequence_length=10, max_iter=3, random_state=0
+    ),
+    "programmer-delta": FastWeightRegressor(
+        2,
+        form="programmer",
+        n_memory=3,
+        functions={"rule": "delta"},
+        solver="sgd",
+        sequence_length=10,
         max_iter=3,
         random_state=0,
     ),
@@ -98,6 +109,7 @@ if PLAIN_PYTHON:
         "aprl-literal",
         "fast-weight-bounded",
         "fast-weight-paper",
+        "programmer-delta",
     ):
         del ESTIMATORS[_name]  # the tests of their kernels cover what is theirs alone
     for _estimator in ESTIMATORS.values():

@@ -69,6 +69,7 @@ TESTS = {
         *CONTRACT,
         "-k fast",
     ],
+    KERNELS + "programmer.py": ["tests/test_programmer_kernel.py", "tests/test_fast_weight.py"],
     KERNELS + "elementwise.py": ["tests/test_fast_weight_kernel.py", "tests/test_aprl_kernel.py"],
     KERNELS + "_bundle.py": ["tests/test_rtrl_kernel.py", "tests/test_fast_weight_kernel.py"],
     KERNELS + "jacobian.py": ["tests/test_jacobian.py"],

@@ -20,6 +20,7 @@ from skrecurrent.datasets import (
     make_lorenz,
     make_mackey_glass,
     make_narma,
+    make_plants,
     make_roessler,
     make_switching_regression,
     make_switching_system,
@@ -28,7 +29,12 @@ from skrecurrent.datasets import (
 
 GENERATORS = [make_narma, make_mackey_glass, make_lorenz, make_roessler]
 NEXT_VALUE_GENERATORS = [make_mackey_glass, make_lorenz]
-SEQUENCE_GENERATORS = [make_associative_recall, make_switching_regression, make_switching_system]
+SEQUENCE_GENERATORS = [
+    make_associative_recall,
+    make_plants,
+    make_switching_regression,
+    make_switching_system,
+]
 LOADERS = [load_sunspots, load_elnino]
 
 
@@ -120,6 +126,9 @@ def test_invalid_common_parameter_of_sequences(make, params):
         (make_associative_recall, {"n_pairs": 0}),
         (make_associative_recall, {"keys": "binary"}),
         (make_associative_recall, {"key_length": 0}),
+        (make_plants, {"n_samples": 0}),
+        (make_plants, {"kind": "linear"}),
+        (make_plants, {"noise": -0.1}),
         (make_switching_regression, {"n_pairs": 0}),
         (make_switching_regression, {"n_features": 0}),
         (make_switching_regression, {"switch_probability": 1.1}),
@@ -395,6 +404,42 @@ def test_switching_regression_changes_its_coefficients_as_often_as_asked():
     switched = np.abs(np.diff(b, axis=1)) > 1e-9
     assert switched.mean() == pytest.approx(0.3, abs=0.03)
     assert b.std() == pytest.approx(1.5, rel=0.1)
+
+
+# Plants
+
+
+def test_plants_of_one_make_are_linear_in_what_is_their_own():
+    X, y, ids = make_plants(20, n_samples=30, noise=0.0, random_state=0)
+    found = []
+    for machine in range(20):
+        (u, last), outputs = X[ids == machine].T, y[ids == machine]
+        assert_array_equal(last, np.r_[0.0, outputs[:-1]])
+        features = np.column_stack([last, np.sin(3 * u) + u**2 / 2, np.ones(30)])
+        (a, gain, offset), *_ = np.linalg.lstsq(features, outputs, rcond=None)
+        assert_allclose(features @ [a, gain, offset], outputs, atol=1e-12)
+        found.append([-1 / np.log(a), gain / (1 - a), offset / (1 - a)])
+    low, high = np.min(found, axis=0), np.max(found, axis=0)
+    assert np.all(low >= [1.0, 0.5, -1.0])
+    assert np.all(high <= [5.0, 2.0, 1.0])
+    assert np.all(high - low > [2.5, 1.0, 1.2])
+
+
+def test_saturating_plants_saturate_each_in_its_own_way():
+    X, y, ids = make_plants(50, n_samples=2000, kind="saturating", noise=0.0, random_state=0)
+    ends = []
+    for machine in range(50):
+        (u, last), outputs = X[ids == machine].T, y[ids == machine]
+        a = np.corrcoef(last[np.abs(u) < 0.02], outputs[np.abs(u) < 0.02])[0, 1]
+        assert a > 0.9  # inputs alike: what is left is the last output
+        ends.append(np.ptp(outputs))
+    assert max(ends) > 2 * min(ends)
+
+
+def test_noise_of_plants_drives_them():
+    clean, noisy = (make_plants(200, noise=s, random_state=0) for s in (0.0, 0.1))
+    assert_array_equal(clean[0][:, 0], noisy[0][:, 0])
+    assert (noisy[1] - clean[1]).reshape(200, -1)[:, 0].std() == pytest.approx(0.1, rel=0.2)
 
 
 # Switching system

@@ -304,30 +304,32 @@ def test_memory_mapped_blocks_are_read_only_and_serve(tmp_path):
     model = FastWeightRegressor(3, max_iter=1, random_state=0).fit(X, y, sequence_id=ids)
     starts = np.arange(len(X)) % 8 == 0
     learner = learner_of(model)
-    arrays = [learner.net, learner.weights, learner.gains, X, y[:, None], starts]
-    expected = _fast_weight._gradient_by_job(*arrays, False)
-    for array in arrays[1:]:
+    rows = X, y[:, None], starts
+    arguments = learner.compute_gradient, learner.network, rows, False
+    expected = _fast_weight._gradient_by_job(*arguments)
+    for array in (*learner.network[1:], *rows):
         array.flags.writeable = False
     compiled = len(kernel.gradient_reverse.signatures)
-    got = _fast_weight._gradient_by_job(*arrays, False)
+    got = _fast_weight._gradient_by_job(*arguments)
     assert_array_equal(got[1], expected[1])
     assert len(kernel.gradient_reverse.signatures) == compiled
 
 
+@pytest.mark.parametrize("form", ["default", "programmer"])
 @pytest.mark.parametrize("solver", ["adam", "sgd"])
-def test_a_stream_is_updated_after_so_many_known_targets(solver):
-    X, y = make_rows(30)
+def test_a_stream_is_updated_after_ten_known_targets(solver, form):
+    X, y = make_rows(60)
     y[::3] = np.nan
-    model = FastWeightRegressor(3, solver=solver, update_interval=4, random_state=0)
+    model = FastWeightRegressor(3, form=form, solver=solver, random_state=0)
     changes = []
     before = None
-    for k in range(30):
+    for k in range(60):
         model.partial_fit(X[k : k + 1], y[k : k + 1])
         if before is not None and not np.array_equal(model.weights_, before):
             changes.append(k)
         before = model.weights_.copy()
     known = np.flatnonzero(~np.isnan(y))
-    assert_array_equal(changes, known[3::4])
+    assert_array_equal(changes, known[9::10])
 
 
 # ------------------------------------------------------------ what is kept
@@ -370,3 +372,149 @@ def test_lbfgs_lowers_the_loss_in_every_epoch():
     model.fit(X, y, sequence_id=ids)
     assert np.all(np.diff(model.loss_curve_) <= 0)
     assert model.best_loss_ < 0.05
+
+
+# ------------------------------------------------------------ the programmer
+
+
+PARTS = {
+    "weights_": (4, 4 + 2 + 1),
+    "keys_": (5, 13),
+    "queries_": (5, 13),
+    "values_": (2, 13),
+    "strength_": (13,),
+    "direct_": (2, 13),
+    "initial_fast_weights_": (5, 2),
+    "gains_": (2,),
+}
+
+
+def programmer(n_hidden=4, **params):
+    return FastWeightRegressor(n_hidden, form="programmer", random_state=0, **params)
+
+
+def test_all_parts_of_a_programmer_can_be_seen_and_assigned():
+    X, Y = make_rows(40, n_outputs=2)
+    model = programmer(n_memory=5, max_iter=2).fit(X, Y)
+    before = model.predict(X, sequence_id=np.zeros(40))
+    for name, shape in PARTS.items():
+        old = getattr(model, name)
+        assert old.shape == shape
+        assert not old.flags.writeable
+        setattr(model, name, old + 0.1)
+        assert_array_equal(getattr(model, name), old + 0.1)
+        assert np.abs(model.predict(X, sequence_id=np.zeros(40)) - before).max() > 1e-6
+        setattr(model, name, old)
+    assert_allclose(model.predict(X, sequence_id=np.zeros(40)), before, rtol=0, atol=1e-12)
+    with pytest.raises(ValueError, match=r"keys_ must have the shape \(5, 13\)"):
+        model.keys_ = np.zeros((5, 12))
+    assert model.fast_weights_.shape == (5, 2)
+    assert model.state_.shape == (4,)
+
+
+def test_only_a_programmer_has_keys():
+    X, y = make_rows(20)
+    model = FastWeightRegressor(3, max_iter=1).fit(X, y)
+    assert not hasattr(model, "keys_")
+    with pytest.raises(AttributeError, match="Only the form 'programmer' has keys_"):
+        model.keys_ = np.zeros((16, 9))
+    assert not hasattr(programmer(), "keys_")
+
+
+def test_a_programmer_starts_by_predicting_the_mean_and_from_rest():
+    X, Y = make_rows(40, n_outputs=2)
+    model = programmer(standardize=False).partial_fit(X[:1], np.full((1, 2), np.nan))
+    assert_array_equal(model.predict(X), 0.0)
+    assert_array_equal(model.keys_[:, :6], model.queries_[:, :6] / 2)
+    assert_array_equal(model.keys_[:, :6], model.keys_[:, 6:12])
+    assert_allclose(np.abs(np.linalg.eigvals(model.weights_[:, :4])).max(), 0.5)
+    assert_allclose(model.gains_, [np.log(99), np.log(0.1)])
+
+
+@pytest.mark.parametrize("gradient", ["auto", "forward"])
+@pytest.mark.parametrize("rule", ["least-squares", "delta", "hebb"])
+def test_loss_gradient_of_a_programmer_is_that_of_its_weights(rule, gradient):
+    X, y = unit_rows()
+    ids = np.repeat([0, 1], [20, 10])
+    model = programmer(functions={"rule": rule}, gradient=gradient, standardize=False)
+    model.fit(X, y, sequence_id=ids)
+    value, gradient = model.loss_gradient(X, y, sequence_id=ids)
+    weights = model.weights_
+    for place in [(0, 0), (1, 3), (2, 5), (3, 6)]:
+        losses = []
+        for sign in (1, -1):
+            moved = weights.copy()
+            moved[place] += sign * 1e-6
+            model.weights_ = moved
+            errors = model.predict(X, sequence_id=ids) - y
+            losses.append(np.nansum(errors**2) / 2)
+        assert_allclose(gradient[place], (losses[0] - losses[1]) / 2e-6, rtol=1e-5, atol=1e-8)
+    assert_allclose(value, np.mean(losses), rtol=1e-5)
+
+
+def test_forward_and_reverse_gradients_train_a_programmer_alike():
+    X, y, ids = recall(sized(20, 3), seed=0)
+    reverse, forward = (
+        programmer(gradient=gradient, max_iter=3).fit(X, y, sequence_id=ids)
+        for gradient in ("reverse", "forward")
+    )
+    for name in PARTS:
+        assert_allclose(getattr(forward, name), getattr(reverse, name), rtol=0, atol=1e-9)
+
+
+def test_adam_of_a_programmer_falls_by_a_cosine_and_decays():
+    """Four updates: after each of four sequences of one epoch."""
+    X, y = unit_rows(60)
+    ids = np.arange(60) // 15
+    fitted = programmer(standardize=False, max_iter=1).fit(X, y, sequence_id=ids)
+    model = programmer(standardize=False).partial_fit(np.zeros((1, 2)), [np.nan])
+    learner, starts = learner_of(model), np.zeros(15, np.bool_)
+    theta, first, second = learner.theta.copy(), 0.0, 0.0
+    for k in range(4):
+        rows = ids == k
+        _, gradient = learner.compute_gradient(learner.net, theta, X[rows], y[rows, None], starts)
+        gradient /= max(np.linalg.norm(gradient) / np.sum(~np.isnan(y[rows])), 1)
+        first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
+        rate, t = 0.02 * (1 + np.cos(np.pi * k / 4)) / 2, k + 1
+        theta[:-2] *= 1 - 0.1 * rate
+        unbiased = first / (1 - 0.9**t), second / (1 - 0.999**t)
+        theta -= rate * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
+    assert_allclose(learner_of(fitted).theta, theta, rtol=0, atol=1e-10)
+
+
+@needs_compiled_code
+def test_a_programmer_recalls_new_keys_and_learns_regressions():
+    for make, options, error in (
+        (make_associative_recall, {"keys": "random"}, 0.15),
+        (make_switching_regression, {}, 0.06),
+    ):
+        X, y, ids = make(200, random_state=0, **options)
+        model = programmer(8).fit(X, y, sequence_id=ids)
+        new_X, new_y, new_ids = make(100, random_state=1, **options)
+        half = np.bincount(ids)[0] // 2
+        late = np.arange(len(new_y)) % (2 * half) >= half
+        wrong = (model.predict(new_X, sequence_id=new_ids) - new_y)[late]
+        assert np.sqrt(np.nanmean(wrong**2)) < error * np.nanstd(new_y[late])
+
+
+def test_functions_belong_to_their_form():
+    X, y = make_rows(20)
+    with pytest.raises(ValueError, match="'functions' parameter"):
+        programmer(functions={"sigma": "bounded"}).fit(X, y)
+    with pytest.raises(ValueError, match="'functions' parameter"):
+        FastWeightRegressor(functions={"rule": "delta"}).fit(X, y)
+
+
+def test_a_programmer_trains_until_its_rate_is_zero():
+    X, y = make_rows(60)
+    assert programmer(tol=0.9, max_iter=12).fit(X, y).n_iter_ == 12
+    assert programmer(tol=0.9, max_iter=12, n_iter_no_change=2).fit(X, y).n_iter_ < 12
+
+
+def test_positions_of_another_network_are_refused():
+    X, y = make_rows(20)
+    model = programmer().partial_fit(X, y)
+    state = learner_of(model).__getstate__()
+    state["arrays"]["sensitivities.lanes"] = state["arrays"]["sensitivities.lanes"] + 1
+    with pytest.raises(ValueError, match="positions of the sensitivities"):
+        learner_of(model).__setstate__(state)

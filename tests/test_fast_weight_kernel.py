@@ -297,9 +297,7 @@ def make_learner(
     return (
         fast_weight.new_sensitivities(n, q, learns_gains),
         fast_weight.new_optimizer(
-            n,
-            q,
-            learns_gains,
+            fast_weight.n_learned(n, q, learns_gains),
             solver=SOLVERS[solver],
             learning_rate=learning_rate,
             last_rate=last_rate,

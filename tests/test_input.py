@@ -868,7 +868,7 @@ WRONG_PARAMETERS = {
     "functions": [{"f": "cubic"}, "tanh", {"k": "cubic"}, {"g": ["cubic"]}, {"sigma": None}],
     "gradient": CHOICE,
     "sequence_length": POSITIVE_INTEGER,
-    "update_interval": POSITIVE_INTEGER,
+    "n_memory": POSITIVE_INTEGER,
     "n_jobs": [0, 1.5, "2"],
     "learning_rate_init": POSITIVE,
     "init": CHOICE,
@@ -893,6 +893,7 @@ WRONG_PARAMETERS = {
 
 # Of these parameters None is a value here, and not elsewhere.
 MAY_BE_NONE = {("RTRLRegressor", name) for name in ("dt", "max_iter", "n_iter_no_change")}
+MAY_BE_NONE |= {("FastWeightRegressor", "n_iter_no_change")}
 
 PARAMETERS = [(name, key) for name, e in CLASSES.items() for key in e.get_params()]
 

@@ -15,7 +15,7 @@ from skrecurrent import APRLRegressor, RTRLRegressor
 from skrecurrent._learners.base import watched
 from skrecurrent._learners.rtrl import RowLearner
 from skrecurrent.inspection import WeightDynamicsDisplay, weight_dynamics
-from tests.common import assert_unchanged, make_rows, observable
+from tests.common import ESTIMATORS, assert_unchanged, make_rows, observable
 from tests.reference import aprl as reference
 
 matplotlib.use("agg")
@@ -30,6 +30,14 @@ class RTRLWithFeedback(RTRLRegressor):
         weights, n_outputs = learner.weights.copy(), learner.n_outputs
         weights[n_outputs:, :n_outputs] = random_state.normal(size=(self.n_hidden, n_outputs))
         learner.assign(weights=weights)
+
+
+@pytest.fixture(
+    params=[name for name in ESTIMATORS if not name.startswith("programmer")], name="estimator"
+)
+def estimator_fixture(request):
+    """All variants whose weights have output rows."""
+    return clone(ESTIMATORS[request.param])
 
 
 @pytest.fixture(autouse=True)
@@ -270,6 +278,12 @@ def test_shapes(estimator):
     for name in ("loss_curve", "output_rates", "internal_rates", "coupling_distances"):
         assert dynamics[name].shape == (4,), name
     assert dynamics.row_ratios.shape == (4, estimator.n_hidden)
+
+
+def test_a_programmer_is_refused():
+    X, y = make_rows()
+    with pytest.raises(TypeError, match="weights of output units"):
+        weight_dynamics(ESTIMATORS["programmer"], X, y)
 
 
 def test_fewer_epochs_are_recorded_if_training_stops_early():

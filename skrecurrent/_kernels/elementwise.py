@@ -68,3 +68,18 @@ def copy(A, out):
     for i in range(len(out)):
         for j in range(out.shape[1]):
             out[i, j] = A[i, j]
+
+
+@part(forceinline=True)
+def add_outer_products(dn, v, n_rows, G):
+    """G += sum_s dn[s] v[s]', four rows at a time."""
+    n, q = G.shape
+    for i in range(n):
+        for s in range(0, n_rows - 3, 4):
+            d0, d1, d2, d3 = dn[s, i], dn[s + 1, i], dn[s + 2, i], dn[s + 3, i]
+            for j in range(q):
+                G[i, j] += d0 * v[s, j] + d1 * v[s + 1, j] + d2 * v[s + 2, j] + d3 * v[s + 3, j]
+        for s in range(n_rows - n_rows % 4, n_rows):
+            d0 = dn[s, i]
+            for j in range(q):
+                G[i, j] += d0 * v[s, j]

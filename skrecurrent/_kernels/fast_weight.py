@@ -303,21 +303,6 @@ def _through_limit(bound, W, D, s, A, G):
             A[i, j] -= w * w * A[i, j]
 
 
-@part(forceinline=True)
-def _add_outer_products(dn, v, n_rows, G):
-    """G += sum_s dn[s] v[s]', four rows at a time."""
-    n, q = G.shape
-    for i in range(n):
-        for s in range(0, n_rows - 3, 4):
-            d0, d1, d2, d3 = dn[s, i], dn[s + 1, i], dn[s + 2, i], dn[s + 3, i]
-            for j in range(q):
-                G[i, j] += d0 * v[s, j] + d1 * v[s + 1, j] + d2 * v[s + 2, j] + d3 * v[s + 3, j]
-        for s in range(n_rows - n_rows % 4, n_rows):
-            d0 = dn[s, i]
-            for j in range(q):
-                G[i, j] += d0 * v[s, j]
-
-
 @kernel
 def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
     """1/2 sum of squared errors, eq. (2); its gradient by W in G, by ``gains`` in G_gains.
@@ -363,7 +348,7 @@ def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
                 loss += _go_back(
                     parameters, Y, begin + s, s, z, t, D, v, g, A, t_bar, dn, scratch, sums
                 )
-            _add_outer_products(dn, v, n_rows, G)
+            elementwise.add_outer_products(dn, v, n_rows, G)
         first = stop
     if len(G_gains):
         for i in range(n + q):
@@ -600,7 +585,7 @@ class FastLearning(NamedTuple):
 
 def new_sensitivities(n, q, learns_gains):
     """Zero sensitivities of all weights, and of the gains if they are to be learned."""
-    n_blocks = -(-_n_learned(n, q, learns_gains) // LANES)
+    n_blocks = -(-n_learned(n, q, learns_gains) // LANES)
     return Sensitivities(
         Q=np.zeros((n_blocks, n, q, LANES)),
         p=np.zeros((n_blocks, n, LANES)),
@@ -610,10 +595,9 @@ def new_sensitivities(n, q, learns_gains):
 
 
 def new_optimizer(
-    n, q, learns_gains, *, solver, learning_rate, last_rate, weight_decay, clip, update_interval
+    n_learned, *, solver, learning_rate, last_rate, weight_decay, clip, update_interval
 ):
-    """An optimizer that has not made a step."""
-    n_learned = _n_learned(n, q, learns_gains)
+    """An optimizer of so many parameters that has not made a step."""
     return FastOptimizer(
         solver=int(solver),
         learning_rate=float(learning_rate),
@@ -627,7 +611,7 @@ def new_optimizer(
     )
 
 
-def _n_learned(n, q, learns_gains):
+def n_learned(n, q, learns_gains):
     return n * q + (n + q + 1 if learns_gains else 0)
 
 
@@ -717,7 +701,7 @@ def _exploded(net, limits, least, W, z, t, D, before, after, v, Y, k):
 
 
 @part(fastmath=False)
-def _begin_steps(sensitivities, optimizer):
+def begin_steps(sensitivities, optimizer):
     """The optimizer as it was at the start, and no rows that wait for it."""
     optimizer.first_moment[:] = 0.0
     optimizer.second_moment[:] = 0.0
@@ -730,7 +714,7 @@ def _begin_steps(sensitivities, optimizer):
 def _recover(sensitivities, optimizer, guard, W, gains):
     """Back to the last good weights, with the optimizer as it was at the start."""
     back_to_good(guard, W, gains)
-    _begin_steps(sensitivities, optimizer)
+    begin_steps(sensitivities, optimizer)
     forget(sensitivities)
 
 
@@ -775,7 +759,7 @@ def learn(learning, X, Y, starts, out, told):
         if anew:
             learned = False
             errors[:] = 0.0
-            _begin_steps(sensitivities, optimizer)
+            begin_steps(sensitivities, optimizer)
             limits[:] = 0.0
             out[k].fill(np.nan)
         for block in range(len(Q)):

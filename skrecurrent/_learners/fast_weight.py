@@ -53,7 +53,9 @@ class FastWeights(Learner):
         self._assigned()
         return {
             "sensitivities": fast_weight.new_sensitivities(n, q, learns_gains),
-            "optimizer": fast_weight.new_optimizer(n, q, learns_gains, **self._stream),
+            "optimizer": fast_weight.new_optimizer(
+                fast_weight.n_learned(n, q, learns_gains), **self._stream
+            ),
         }
 
     def _learning(self, units, progress):
@@ -90,9 +92,18 @@ class FastWeights(Learner):
     def fast_weights(self):
         """The weights as they now are, in the middle of a sequence; a read-only copy."""
         with self.lock:
-            weights = fast_weights_in(self.state, self.weights)
+            weights = self.fast_weights_in(self.state)
         weights.flags.writeable = False
         return weights
+
+    def fast_weights_in(self, state):
+        """The weights of a state, which holds their distance from the slow weights."""
+        return self.weights + state[len(self.weights) :].reshape(self.weights.shape)
+
+    @property
+    def resting_fast_weights(self):
+        """What the fast weights are at rest."""
+        return self.weights
 
     def loss_gradient(self, X, Y, starts):
         """Half the sum of squared errors, from rest, and its derivative by ``weights``."""
@@ -100,6 +111,24 @@ class FastWeights(Learner):
             W, gains = self.weights.copy(), self.gains.copy()
         loss, gradient = fast_weight.gradient(self.net, W, gains, X, Y, starts, self.goes_forward)
         return loss, gradient[: W.size].reshape(W.shape)
+
+    # The function that computes a gradient, and what it is handed before the rows.
+    compute_gradient = staticmethod(fast_weight.gradient)
+
+    @property
+    def network(self):
+        return self.net, self.weights, self.gains
+
+    # How many parameters decay in training.
+    n_decaying = 0
+
+    @property
+    def bounds(self):
+        """The least and the largest value of each parameter."""
+        bounds = np.full((self.n_parameters, 2), [-np.inf, np.inf])
+        if not self.is_paper:
+            bounds[-1] = fast_weight.DECAY_LOGITS
+        return bounds
 
     @property
     def n_parameters(self):
@@ -130,8 +159,3 @@ class FastWeights(Learner):
         q = n + n_features + 1
         n_learned, n_states = n * q + n + q + 1, n * q + n
         return 8 * (6 * n * q + streams * n_learned * n_states)
-
-
-def fast_weights_in(state, weights):
-    """The weights of a state, which holds their distance from the slow weights."""
-    return weights + state[len(weights) :].reshape(weights.shape)

@@ -9,7 +9,6 @@ from skrecurrent._compat import check_matplotlib_support
 from skrecurrent._fast_weight import FastWeightRegressor
 from skrecurrent._fitted import fitted_record
 from skrecurrent._input import check_rows
-from skrecurrent._learners.fast_weight import fast_weights_in
 from skrecurrent.inspection._plotting import axes_given_or_new, first_rows, style
 
 # More connections than this are numbered on the axis, not named.
@@ -148,7 +147,7 @@ class FastWeightsDisplay:
         check_is_fitted(estimator)
         display = cls(
             fast_weights=_fast_weights_after_rows(estimator, X, sequence_id),
-            weights=estimator.weights_.copy(),
+            weights=_by_unit(fitted_record(estimator).learner.resting_fast_weights, estimator),
             connection_names=_connection_names(estimator),
             sequence_id=sequence_id,
         )
@@ -222,19 +221,26 @@ class FastWeightsDisplay:
 
 
 def _fast_weights_after_rows(estimator, X, sequence_id):
-    """The weights after each row of X, of shape (n_samples, n, q)."""
+    """The weights after each row of X, a row of weights for each unit."""
     fitted = fitted_record(estimator)
     rows, starts, *_ = check_rows(fitted.columns, X, sequence_id, fitted.stateful)
-    rows = fitted.learner.without_gaps(rows, starts)
-    network, weights = fitted.learner.frozen(), estimator.weights_
-    fast_weights = np.empty((len(rows), *weights.shape))
+    learner = fitted.learner.copy()
+    rows, network = learner.without_gaps(rows, starts), learner.frozen()
+    fast_weights = []
     for k in range(len(rows)):
         network.run(rows[k : k + 1], starts[k : k + 1])
-        fast_weights[k] = fast_weights_in(network.state, weights)
-    return fast_weights
+        fast_weights.append(_by_unit(learner.fast_weights_in(network.state), estimator))
+    return np.array(fast_weights)
+
+
+def _by_unit(weights, estimator):
+    """A copy with the weights to one unit in a row; a programmer's columns are its outputs."""
+    return weights.T.copy() if estimator.form == "programmer" else weights.copy()
 
 
 def _connection_names(estimator):
+    if estimator.form == "programmer":
+        return [f"query {k}" for k in range(len(estimator.fast_weights_))]
     inputs = [f"input {k}" for k in range(estimator.n_features_in_)]
     return [
         *(f"unit {k}" for k in range(len(estimator.weights_))),

@@ -128,6 +128,8 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
             "weight_dynamics needs a recurrent regressor of this package, such as "
             f"RTRLRegressor(); got {kind}."
         )
+    if estimator.get_params().get("form") == "programmer":
+        raise TypeError("weight_dynamics needs weights of output units; a programmer has none.")
     recorder, estimator = _Recorder(), clone(estimator)
     if estimator.get_params().get("init") == "auto":
         estimator.set_params(init="random")
