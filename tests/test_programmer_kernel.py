@@ -219,7 +219,8 @@ def learn(problem, learner, rows=slice(None)):
     learning = programmer.ProgrammerLearning(
         net, *learner, theta, *problem.of, state, scaling.AS_GIVEN, scaling.untracked()
     )
-    explosions, _ = programmer.learn(bundle(learning), X[rows], Y[rows], starts[rows], out)
+    rows = X[rows], Y[rows], starts[rows]
+    explosions, _ = programmer.learn(bundle(learning), *rows, out, np.empty((0, 2, Y.shape[1])))
     return explosions
 
 
