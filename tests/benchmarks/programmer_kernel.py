@@ -42,7 +42,8 @@ def step_in(xp, logistic, solve, net, of):
         s = xp.concatenate([x, now, last, h, one], 1)
         z = s @ of.C.T
         k, q, v, b = z[:, :d], z[:, d : 2 * d], z[:, 2 * d : 2 * d + o], z[:, 2 * d + o]
-        b = logistic(b)[:, None, None]
+        far = sum(xp.sum(xp.clip(xp.abs(inputs) - 3, 0, np.inf), 1) for inputs in (x, last))
+        b = logistic(b - 2 * far)[:, None, None]
         if net.rule == programmer.LEAST_SQUARES:
             H = g * H + b * k[:, :, None] * k[:, None, :]
             G = g * G + b * k[:, :, None] * v[:, None, :]
