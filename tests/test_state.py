@@ -38,6 +38,7 @@ def test_assigning_its_own_state_only_forgets(estimator):
     estimator.state_ = state
     assert_array_equal(estimator.predict(X[30:]), predictions)
     assert_array_equal(estimator.state_, state)
+    assert np.isnan(learner_of(estimator).progress.held).all()
 
 
 def test_its_first_entries_are_the_units_of_the_weights(estimator):

@@ -201,9 +201,13 @@ class Learner(ABC):
             self._mark = _Mark(NO_ID, None, 0)
 
     def stand_at(self, state):
-        """Go to a state; the learning rule does not know how the weights led there."""
+        """Go to a state; the learning rule does not know how the weights led there.
+
+        Nor is it known what inputs led there, so that gaps hold none of those before.
+        """
         with self.lock:
             self.running_state[:] = state
+            self.progress.held[:] = np.nan
             self.forget()
 
     def stand_after(self, X, last_id):
