@@ -364,7 +364,7 @@ def report():
         "Optimum: the posterior mean of who knows how the task was made; for plants the noise "
         "alone, of who knows the machine. Jumps: "
         "`make_switching_regression(switch_probability=0.05)`. Seeds of the tuning were others "
-        f"(100-102). Median seconds of a fit: {times}.\n\n"
+        f"(100-103). Median seconds of a fit: {times}.\n\n"
         + markdown(["task", "goal", "optimum", *FORMS, *PEER_TASKS], rows)
         + f"\n\n{missed_goals(goals)}\n\n{wrong_row_report()}\n\n"
         f"A new machine, after so many rows of it (root mean square errors; the noise is 0.02):\n\n"
