@@ -70,6 +70,8 @@ TESTS = {
         "-k fast",
     ],
     KERNELS + "programmer.py": ["tests/test_programmer_kernel.py", "tests/test_fast_weight.py"],
+    KERNELS + "programmer_reverse.py": ["tests/test_programmer_kernel.py"],
+    KERNELS + "programmer_stream.py": ["tests/test_programmer_kernel.py"],
     KERNELS + "elementwise.py": ["tests/test_fast_weight_kernel.py", "tests/test_aprl_kernel.py"],
     KERNELS + "_bundle.py": ["tests/test_rtrl_kernel.py", "tests/test_fast_weight_kernel.py"],
     KERNELS + "jacobian.py": ["tests/test_jacobian.py"],

@@ -409,7 +409,7 @@ def test_all_parts_of_a_programmer_can_be_seen_and_assigned():
     with pytest.raises(ValueError, match=r"keys_ must have the shape \(5, 13\)"):
         model.keys_ = np.zeros((5, 12))
     assert model.fast_weights_.shape == (5, 2)
-    assert model.state_.shape == (4,)
+    assert model.state_.shape == (4 + 2 + 5 * 5 + 5 * 2,)  # h, inputs, H, G
 
 
 def test_only_a_programmer_has_keys():

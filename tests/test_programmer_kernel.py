@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skrecurrent._kernels import fast_weight, programmer, scaling
+from skrecurrent._kernels import (
+    fast_weight,
+    programmer,
+    programmer_reverse,
+    programmer_stream,
+    scaling,
+)
 from skrecurrent._kernels._bundle import bundle
 from skrecurrent._kernels.guard import new_guard
+from skrecurrent._learners.programmer import gradient
 from tests.common import make_rows, needs_compiled_code, sized
 from tests.reference import programmer as reference
 
@@ -81,7 +88,7 @@ def predictions(problem):
 
 def loss_gradient(problem, goes_forward):
     net, theta, _, X, Y, starts = problem
-    return programmer.gradient(net, theta, X, Y, starts, goes_forward)
+    return gradient(net, theta, X, Y, starts, goes_forward)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -210,17 +217,19 @@ def make_learner(problem, solver, rate, last_rate, decay, clip, interval):
         update_interval=interval,
     )
     guard = new_guard(problem.theta[None, :-2], problem.theta[-2:], 1.0, 10)
-    return programmer.new_sensitivities(problem.net, problem.X.shape[1]), optimizer, guard
+    return programmer_stream.new_sensitivities(problem.net, problem.X.shape[1]), optimizer, guard
 
 
 def learn(problem, learner, rows=slice(None)):
     net, theta, state, X, Y, starts = problem
     out = np.empty_like(Y[rows])
-    learning = programmer.ProgrammerLearning(
+    learning = programmer_stream.ProgrammerLearning(
         net, *learner, theta, *problem.of, state, scaling.AS_GIVEN, scaling.untracked()
     )
     rows = X[rows], Y[rows], starts[rows]
-    explosions, _ = programmer.learn(bundle(learning), *rows, out, np.empty((0, 2, Y.shape[1])))
+    explosions, _ = programmer_stream.learn(
+        bundle(learning), *rows, out, np.empty((0, 2, Y.shape[1]))
+    )
     return explosions
 
 
@@ -300,5 +309,5 @@ def test_one_compiled_version_serves_all():
         predictions(problem)
         loss_gradient(problem, False)
         learn(problem, make_learner(problem, *STREAMS[0]))
-    for kernel in (programmer.run, programmer.gradient_reverse, programmer.learn):
+    for kernel in (programmer.run, programmer_reverse.gradient_reverse, programmer_stream.learn):
         assert len(kernel.signatures) == 1

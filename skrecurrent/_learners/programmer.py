@@ -2,8 +2,24 @@
 
 import numpy as np
 
-from skrecurrent._kernels import fast_weight, guard, programmer, scaling
+from skrecurrent._kernels import (
+    fast_weight,
+    guard,
+    programmer,
+    programmer_reverse,
+    programmer_stream,
+    scaling,
+)
 from skrecurrent._learners.base import Learner
+
+
+def gradient(net, theta, X, Y, starts, goes_forward=False):
+    """Loss of some sequences, and its gradient by all of ``theta``."""
+    both = np.zeros(len(theta))
+    if goes_forward:
+        return programmer_stream.gradient_forward(net, theta, X, Y, starts, both), both
+    of, bars = programmer.views(net, X.shape[1], theta), programmer.views(net, X.shape[1], both)
+    return programmer_reverse.gradient_reverse(net, *of, X, Y, starts, *bars), both
 
 
 class Programmer(Learner):
@@ -85,12 +101,12 @@ class Programmer(Learner):
     def _begin(self):
         self._assigned()
         return {
-            "sensitivities": programmer.new_sensitivities(self.net, self.size.n_features),
+            "sensitivities": programmer_stream.new_sensitivities(self.net, self.size.n_features),
             "optimizer": fast_weight.new_optimizer(len(self.theta), **self._stream),
         }
 
     def _learning(self, units, progress):
-        return programmer.learn, programmer.ProgrammerLearning(
+        return programmer_stream.learn, programmer_stream.ProgrammerLearning(
             self.net,
             self.sensitivities,
             self.optimizer,
@@ -110,12 +126,12 @@ class Programmer(Learner):
 
     def forget(self):
         if self.begun:
-            programmer.forget(self.sensitivities)
+            programmer_stream.forget(self.sensitivities)
 
     def _check(self):
         if not self.begun:
             return
-        fresh = programmer.new_sensitivities(self.net, self.size.n_features)
+        fresh = programmer_stream.new_sensitivities(self.net, self.size.n_features)
         if not np.array_equal(self.sensitivities.lanes, fresh.lanes):
             raise ValueError("The positions of the sensitivities are not those of this network.")
         (waiting,) = self.sensitivities.counts
@@ -145,11 +161,11 @@ class Programmer(Learner):
         """Half the sum of squared errors, from rest, and its derivative by ``weights``."""
         with self.lock:
             theta = self.theta.copy()
-        loss, gradient = programmer.gradient(self.net, theta, X, Y, starts, self.goes_forward)
-        return loss, gradient[: self.weights.size].reshape(self.weights.shape)
+        loss, of_all = gradient(self.net, theta, X, Y, starts, self.goes_forward)
+        return loss, of_all[: self.weights.size].reshape(self.weights.shape)
 
     # The function that computes a gradient, and what it is handed before the rows.
-    compute_gradient = staticmethod(programmer.gradient)
+    compute_gradient = staticmethod(gradient)
 
     @property
     def network(self):

@@ -5,6 +5,7 @@ import os
 import numpy as np
 
 from skrecurrent._kernels import programmer
+from skrecurrent._learners.programmer import gradient
 from tests.benchmarks.fast_weight_kernel import NEEDED
 from tests.benchmarks.table import interleaved_seconds, markdown
 
@@ -27,7 +28,7 @@ def ours(net, theta, X, Y, goes_forward=False):
     starts = np.zeros(N_SEQUENCES * N_ROWS, np.bool_)
     starts[::N_ROWS] = True
     rows, targets = X.reshape(-1, N_FEATURES), Y.reshape(-1, 1)
-    return lambda: programmer.gradient(net, theta, rows, targets, starts, goes_forward)
+    return lambda: gradient(net, theta, rows, targets, starts, goes_forward)
 
 
 def step_in(xp, logistic, solve, net, of):
