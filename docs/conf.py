@@ -66,16 +66,16 @@ html_copy_source = False
 html_math_renderer = "mathml"
 html_theme_options = {
     "navbar_align": "left",
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 8,
     "secondary_sidebar_items": ["page-toc"],
-    "show_prev_next": False,
+    "show_prev_next": True,
     "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
     "pygments_light_style": "tango",
     "pygments_dark_style": "github-dark",
 }
-html_sidebars = {"index": [], "choose": [], "sequences": [], "changelog": []}
+html_sidebars = dict.fromkeys(("index", "quickstart", "choose", "sequences", "changelog"), [])
 
 
 def _mathml(node, display):
