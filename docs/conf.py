@@ -75,7 +75,7 @@ html_theme_options = {
     "pygments_light_style": "tango",
     "pygments_dark_style": "github-dark",
 }
-html_sidebars = dict.fromkeys(("index", "quickstart", "choose", "sequences", "changelog"), [])
+html_sidebars = {page: [] for page in ("index", "quickstart", "choose", "sequences", "changelog")}
 
 
 def _mathml(node, display):
