@@ -1023,7 +1023,8 @@ def _check_inputs(X, name):
 
 
 def _check_targets(y, n_rows, name):
-    is_single = y.size == 1
+    # One row with as many targets as the sequence has rows is a column that was written as a row.
+    is_single = y.shape[:1] == (1,) and (n_rows == 1 or y.shape != (1, n_rows))
     if y.ndim > 2 or 0 in y.shape or not (is_single or len(y) == n_rows):
         raise ValueError(
             f"{name} must hold one target, or have shape ({n_rows},) or ({n_rows}, n_outputs) "
@@ -1070,10 +1071,11 @@ def stack_sequences(X_list, y_list):
         The inputs. Member ``i`` of a list has shape ``(n_rows_i, n_features)``; the lengths may
         differ.
     y_list : list of array-like, or array-like of shape (n_sequences, n_rows), \
-            (n_sequences, n_rows, n_outputs) or (n_sequences,)
+            (n_sequences, n_rows, n_outputs), (n_sequences,) or (n_sequences, 1, n_outputs)
         The targets, one member per sequence. Member ``i`` of a list has shape ``(n_rows_i,)`` or
-        ``(n_rows_i, n_outputs)``, or it holds a single number, the target at the end of the
-        sequence. NaN means no target.
+        ``(n_rows_i, n_outputs)``. Or it is the target at the end of the sequence: a single number,
+        or an array of shape ``(1, n_outputs)`` where n_outputs is not n_rows_i. NaN means no
+        target.
 
     Returns
     -------

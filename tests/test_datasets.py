@@ -634,6 +634,11 @@ def test_stack_one_target_per_sequence_keeps_the_output_axis():
     assert_array_equal(y, [[np.nan], [7], [np.nan], [8]])
 
 
+def test_stack_one_target_per_sequence_of_several_outputs():
+    _, y, _ = stack_sequences(sequences([2, 1], 1), np.eye(2)[:, None])
+    assert_array_equal(y, [[np.nan, np.nan], [1, 0], [0, 1]])
+
+
 def test_stack_mixes_full_and_single_targets():
     _, y, _ = stack_sequences(sequences([3, 2, 1], 1), [5.0, [1.0, np.nan], [4.0]])
     assert_array_equal(y, [np.nan, np.nan, 5, 1, np.nan, 4])
