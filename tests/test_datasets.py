@@ -635,8 +635,8 @@ def test_stack_one_target_per_sequence_keeps_the_output_axis():
 
 
 def test_stack_one_target_per_sequence_of_several_outputs():
-    _, y, _ = stack_sequences(sequences([2, 1], 1), np.eye(2)[:, None])
-    assert_array_equal(y, [[np.nan, np.nan], [1, 0], [0, 1]])
+    _, y, _ = stack_sequences(sequences([3, 1], 1), np.eye(2)[:, None])
+    assert_array_equal(y, [[np.nan, np.nan], [np.nan, np.nan], [1, 0], [0, 1]])
 
 
 def test_stack_mixes_full_and_single_targets():
