@@ -27,13 +27,13 @@ class ForecastDisplay:
         Predictions.
 
     y_std : ndarray of the same shape, default=None
-        Their standard deviations. None draws no band.
+        Their standard deviations. By default no band is drawn.
 
     sequence_id : array-like of shape (n_samples,), default=None
-        Which sequence each row belongs to. None if all rows are one.
+        Which sequence each row belongs to. By default all rows are one.
 
     estimator_name : str, default=None
-        Name of the estimator in the legend; None for "predicted".
+        Name of the estimator in the legend. By default this is "predicted".
 
     Attributes
     ----------
@@ -116,10 +116,10 @@ class ForecastDisplay:
             Whether to ask ``predict`` for standard deviations too, and draw intervals.
 
         ax : matplotlib Axes or array-like of n_outputs Axes, default=None
-            The panels to draw on. None makes a new figure.
+            The panels to draw on. By default a new figure is made.
 
         name : str, default=None
-            Name of the estimator in the legend. None for the name of its class.
+            Name of the estimator in the legend. By default this is the name of its class.
 
         true_kw : dict, default=None
             Keyword arguments of ``plot`` for the observed values.
@@ -203,16 +203,16 @@ class ForecastDisplay:
             Predictions, NaN where there is none.
 
         y_std : array-like of the same shape, default=None
-            Standard deviations of the predictions. None draws no intervals.
+            Standard deviations of the predictions. By default no intervals are drawn.
 
         sequence_id : array-like of shape (n_samples,), default=None
-            Which sequence each row belongs to. None if all rows are one.
+            Which sequence each row belongs to. By default all rows are one.
 
         ax : matplotlib Axes or array-like of n_outputs Axes, default=None
-            The panels to draw on. None makes a new figure.
+            The panels to draw on. By default a new figure is made.
 
         name : str, default=None
-            Name of the predictions in the legend. None for "predicted".
+            Name of the predictions in the legend. By default this is "predicted".
 
         true_kw : dict, default=None
             Keyword arguments of ``plot`` for the observed values.
@@ -284,10 +284,10 @@ class ForecastDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or array-like of n_outputs Axes, default=None
-            The panels to draw on. None makes a new figure.
+            The panels to draw on. By default a new figure is made.
 
         name : str, default=None
-            Name of the predictions in the legend. None for `estimator_name`.
+            Name of the predictions in the legend. By default this is `estimator_name`.
 
         true_kw : dict, default=None
             Keyword arguments of ``plot`` for the observed values.

@@ -23,7 +23,7 @@ class LossCurveDisplay:
         R^2 on the held-out rows after each epoch; then the best epoch is that of the best score.
 
     estimator_name : str, default=None
-        Name of the estimator in the legend; None for no name.
+        Name of the estimator in the legend. By default there is no name.
 
     Attributes
     ----------
@@ -75,10 +75,11 @@ class LossCurveDisplay:
             :class:`~sklearn.neural_network.MLPRegressor` has one, too.
 
         ax : matplotlib Axes, default=None
-            The axes to draw on, those of another display to compare. None makes a new figure.
+            The axes to draw on, those of another display to compare. By default a new figure is
+            made.
 
         name : str, default=None
-            Name of the estimator in the legend. None for the name of its class.
+            Name of the estimator in the legend. By default this is the name of its class.
 
         line_kw : dict, default=None
             Keyword arguments of ``plot`` for the losses.
@@ -136,10 +137,10 @@ class LossCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            The axes to draw on. None makes a new figure.
+            The axes to draw on. By default a new figure is made.
 
         name : str, default=None
-            Name of the estimator in the legend. None for `estimator_name`.
+            Name of the estimator in the legend. By default this is `estimator_name`.
 
         line_kw : dict, default=None
             Keyword arguments of ``plot`` for the losses.

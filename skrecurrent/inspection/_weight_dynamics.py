@@ -237,7 +237,7 @@ class WeightDynamicsDisplay:
         Rates of change of internal weights.
 
     estimator_name : str, default=None
-        Name of the estimator in the legends; None for no name.
+        Name of the estimator in the legends. By default there is no name.
 
     Attributes
     ----------
@@ -314,10 +314,11 @@ class WeightDynamicsDisplay:
             Which sequence each row belongs to, as for ``fit``.
 
         axes : array-like of 2 matplotlib Axes, default=None
-            The panels to draw on, those of another display to compare. None makes a new figure.
+            The panels to draw on, those of another display to compare. By default a new figure is
+            made.
 
         name : str, default=None
-            Name of the estimator in the legends. None for the name of its class.
+            Name of the estimator in the legends. By default this is the name of its class.
 
         line_kw : dict, default=None
             Keyword arguments of ``plot`` for all three lines.
@@ -376,10 +377,10 @@ class WeightDynamicsDisplay:
         Parameters
         ----------
         axes : array-like of 2 matplotlib Axes, default=None
-            The panels to draw on. None makes a new figure.
+            The panels to draw on. By default a new figure is made.
 
         name : str, default=None
-            Name of the estimator in the legends. None for `estimator_name`.
+            Name of the estimator in the legends. By default this is `estimator_name`.
 
         line_kw : dict, default=None
             Keyword arguments of ``plot`` for all three lines.
