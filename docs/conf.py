@@ -46,7 +46,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skrecurrent",),
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "gallery.ByUse",
     "plot_gallery": True,
     "abort_on_example_error": False,
     "remove_config_comments": True,
