@@ -4,8 +4,8 @@ Many sequences: one column to start them, and to split them
 
 There are forty batches of the same process, of different lengths, and each starts cold. How well
 does a model do on batches that it has never seen? Rows of one batch must not be in training and in
-test, and every batch must start from the rest state. A column of ids does both: ``GroupKFold`` splits by
-it, and the estimator is told by ``sequence_column`` that it holds ids.
+test, and every batch must start from the rest state. A column of ids does both: ``GroupKFold``
+splits by it, and ``sequence_column`` tells the estimator that it holds ids.
 """
 
 import numpy as np
