@@ -23,10 +23,11 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "cluster_costs.md", "drawn", "sg_execution_times.rst"]
+exclude_patterns = ["_build", "_glance.md", "cluster_costs.md", "drawn", "sg_execution_times.rst"]
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -58,7 +59,10 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
-html_title = "skrecurrent"
+html_title = f"skrecurrent {release}"
+html_favicon = "_static/favicon.svg"
+copybutton_prompt_text = r">>> |\.\.\. "  # output is left out
+copybutton_prompt_is_regexp = True
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
