@@ -70,7 +70,7 @@ html_copy_source = False
 html_math_renderer = "mathml"
 html_theme_options = {
     "navbar_align": "left",
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 5,
     "secondary_sidebar_items": ["page-toc"],
     "show_prev_next": True,
     "show_toc_level": 2,
@@ -79,7 +79,7 @@ html_theme_options = {
     "pygments_light_style": "tango",
     "pygments_dark_style": "github-dark",
 }
-html_sidebars = {page: [] for page in ("index", "quickstart", "choose", "sequences", "changelog")}
+html_sidebars = {page: [] for page in ("index", "quickstart", "choose", "sequences", "measurements", "changelog")}
 
 
 def _mathml(node, display):

@@ -147,12 +147,12 @@ QUESTIONS = [
         ["First try ridge", "regression on lags"],
     ),
     (
-        ["Must something new be found", "out inside each sequence?"],
+        ["Must something new be", "found in each sequence?"],
         "yes",
         ["FastWeightRegressor()"],
     ),
     (
-        ["Is there little time per row,", "or need of hundreds of units?"],
+        ["Is time short, or are", "there 100 units or more?"],
         "yes",
         ["RTRLRegressor(", "train_hidden=False)"],
     ),
