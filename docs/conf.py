@@ -79,7 +79,8 @@ html_theme_options = {
     "pygments_light_style": "tango",
     "pygments_dark_style": "github-dark",
 }
-html_sidebars = {page: [] for page in ("index", "quickstart", "choose", "sequences", "measurements", "changelog")}
+WIDE = ("index", "quickstart", "choose", "sequences", "measurements", "changelog")
+html_sidebars = {page: [] for page in WIDE}
 
 
 def _mathml(node, display):
