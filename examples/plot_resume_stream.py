@@ -3,9 +3,8 @@ Saving and resuming a stream: is anything lost?
 ===============================================
 
 A program that learns from a stream is stopped, and started again later, perhaps on another machine.
-What it has learned is in the estimator, and so is what it is about to learn: the state, the
-covariances of the filter, and the unfinished block of rows from which exact gradients are computed.
-Pickling saves all of it. So nothing is lost, not even the last bit.
+The estimator holds all that was learned and all that further learning needs: weights, state, and
+the covariances of the filters. Pickling saves all of it, so nothing is lost, not even the last bit.
 
 The stream is the sea-surface temperature of El Niño, with three years without observations.
 """

@@ -13,9 +13,9 @@ _DEVIATIONS = 1.645
 class ForecastDisplay:
     """Observed and predicted values over time, one panel per output.
 
-    Around predictions with a standard deviation a band shows where 90 % of the values should be.
-    Lines are broken where another sequence starts, which a thin vertical line marks, and where a
-    value is missing. Use :meth:`from_estimator` or :meth:`from_predictions` to create it; all
+    If predictions have a standard deviation, a band shows where 90 % of the values should be. Lines
+    are broken where a value is missing and where another sequence starts; a thin vertical line
+    marks the start. Use :meth:`from_estimator` or :meth:`from_predictions` to create it; all
     parameters are stored as attributes.
 
     Parameters
@@ -110,7 +110,7 @@ class ForecastDisplay:
             Observed values, NaN where there is none.
 
         sequence_id : array-like of shape (n_samples,), default=None
-            Which sequence each row belongs to; handed to ``predict`` if given.
+            Which sequence each row belongs to. Given ids are handed to ``predict``.
 
         return_std : bool, default=False
             Whether to ask ``predict`` for standard deviations too, and draw intervals.
@@ -125,7 +125,7 @@ class ForecastDisplay:
             Keyword arguments of ``plot`` for the observed values.
 
         pred_kw : dict, default=None
-            Those for the predictions.
+            Keyword arguments of ``plot`` for the predictions.
 
         band_kw : dict, default=None
             Keyword arguments of ``fill_between`` for the intervals.
@@ -218,7 +218,7 @@ class ForecastDisplay:
             Keyword arguments of ``plot`` for the observed values.
 
         pred_kw : dict, default=None
-            Those for the predictions.
+            Keyword arguments of ``plot`` for the predictions.
 
         band_kw : dict, default=None
             Keyword arguments of ``fill_between`` for the intervals.
@@ -293,7 +293,7 @@ class ForecastDisplay:
             Keyword arguments of ``plot`` for the observed values.
 
         pred_kw : dict, default=None
-            Those for the predictions.
+            Keyword arguments of ``plot`` for the predictions.
 
         band_kw : dict, default=None
             Keyword arguments of ``fill_between`` for the intervals.
