@@ -27,7 +27,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_glance.md", "cluster_costs.md", "drawn", "sg_execution_times.rst"]
+exclude_patterns = ["_build", "_glance*.md", "cluster_costs.md", "drawn", "sg_execution_times.rst"]
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]

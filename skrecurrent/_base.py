@@ -434,11 +434,12 @@ class BaseRecurrentRegressor(
         True
         """
         fitted, rows = self._rows_to_learn(X, y, sequence_id)
-        explosions, *told = fitted.learner.learn_and_tell(*rows)
-        self._warn_of_explosions(explosions)
+        told = fitted.learner.table_to_tell(len(rows[0]))
+        self._warn_of_explosions(fitted.learner.learn(*rows, told=told))
         dtype = np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64
-        predictions, deviations = (fitted.in_shape(of).astype(dtype) for of in told)
-        return (predictions, deviations) if return_std else predictions
+        wanted = (scaling.PREDICTION, scaling.DEVIATION) if return_std else (scaling.PREDICTION,)
+        answers = tuple(fitted.in_shape(told[:, of]).astype(dtype) for of in wanted)
+        return answers if return_std else answers[0]
 
     def _warn_of_explosions(self, explosions):
         if explosions:

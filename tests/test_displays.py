@@ -139,6 +139,30 @@ def test_forecast_draws_intervals(n_outputs):
         ForecastDisplay.from_predictions(y, y, y_std=std[:-1])
 
 
+def test_forecast_stands_at_its_dates():
+    dates = pd.date_range("2020-01", periods=60, freq="MS")
+    X, y = make_rows(60)
+    frame, series = pd.DataFrame(X, index=dates), pd.Series(y, index=dates)
+    model = RTRLRegressor(3, solver="dekf", max_iter=1, random_state=0).fit(frame, series)
+    ids = np.repeat([0, 1], 30)
+    for display in (
+        ForecastDisplay.from_estimator(model, frame, series, sequence_id=ids, return_std=True),
+        ForecastDisplay.from_predictions(series, y, sequence_id=ids, y_std=np.ones(60)),
+        ForecastDisplay.from_predictions(y, y, sequence_id=ids, index=dates),
+        ForecastDisplay.from_predictions(y, y, sequence_id=ids, index=list(dates.to_numpy())),
+    ):
+        places = display.true_lines_[0].get_xdata()
+        assert_array_equal(np.delete(places, 30), dates)
+        assert np.isnat(places[30])
+        boundary = np.datetime64("2022-06-16")
+        assert display.break_lines_[0, 0].get_xdata()[0] == boundary
+        assert display.axes_[-1].get_xlabel() == ""
+    numbers = ForecastDisplay.from_predictions(y, y, index=range(100, 160))
+    assert numbers.true_lines_[0].get_xdata()[0] == 100
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        ForecastDisplay.from_predictions(y, y, index=dates[:-1])
+
+
 def test_forecast_of_other_regressors_and_of_pipelines():
     X, y = make_rows(60)
     ids = np.repeat([0, 1], 30)
@@ -321,8 +345,8 @@ def test_fast_weights_refuse_what_does_not_fit():
             FastWeightsDisplay.from_estimator(estimator, X, unit=unit)
     with pytest.raises(TypeError, match="unit must be an instance of"):
         FastWeightsDisplay.from_estimator(estimator, X, unit=0.5)
-    with pytest.raises(ValueError, match="X contains NaN"):
-        FastWeightsDisplay.from_estimator(estimator, np.full_like(X, np.nan))
+    with pytest.raises(ValueError, match="X contains infinity"):
+        FastWeightsDisplay.from_estimator(estimator, np.full_like(X, np.inf))
     _, axes = plt.subplots(2)
     with pytest.raises(ValueError, match="one matplotlib Axes"):
         FastWeightsDisplay.from_estimator(estimator, X, ax=axes)

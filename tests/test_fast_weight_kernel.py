@@ -316,7 +316,8 @@ def learn(problem, learner, rows=slice(None)):
     out = np.empty_like(Y[rows])
     units = scaling.AS_GIVEN, scaling.untracked()
     learning = bundle(fast_weight.FastLearning(net, *learner, W, gains, state, *units))
-    explosions, _ = fast_weight.learn(learning, X[rows], Y[rows], starts[rows], out)
+    told = np.empty((0, 2, Y.shape[1]))
+    explosions, _ = fast_weight.learn(learning, X[rows], Y[rows], starts[rows], out, told)
     return explosions
 
 

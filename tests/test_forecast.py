@@ -119,10 +119,10 @@ BAD = {
         ValueError,
         "X has 2 features",
     ),
-    "NaN in a known column": (
-        {"X_future": np.full_like(FUTURE, np.nan), "feedback": FEEDBACK},
+    "infinity": (
+        {"X_future": np.full_like(FUTURE, np.inf), "feedback": FEEDBACK},
         ValueError,
-        "X_future contains NaN",
+        "X_future contains infinity|Input X contains infinity",
     ),
     "one column too few": ({"X_future": FUTURE, "feedback": [1]}, ValueError, "2 outputs"),
     "the same twice": ({"X_future": FUTURE, "feedback": [1, 1]}, ValueError, "2 outputs"),

@@ -431,9 +431,6 @@ BAD = {
         "X must hold numbers",
         {"X": pd.DataFrame({"a": X[:, 0], "b": pd.Categorical(list("121212"))})},
     ),
-    "NaN": (ValueError, "X contains NaN", {"X": with_values(X, float, _5_1=np.nan)}),
-    "NaN in float32": (ValueError, "X contains NaN", {"X": with_values(X, "f4", _0_0=np.nan)}),
-    "None": (ValueError, "X contains NaN", {"X": with_values(X, _5_1=None)}),
     "infinity": (ValueError, "X contains infinity", {"X": with_values(X, float, _5_1=np.inf)}),
     "-infinity": (ValueError, "X contains infinity", {"X": with_values(X, float, _0_0=-np.inf)}),
     "1e200": (ValueError, "X contains a value beyond", {"X": with_values(X, float, _5_0=1e200)}),
@@ -460,7 +457,6 @@ BAD = {
         {"X": pd.DataFrame({"a": X[:, 0], "b": pd.date_range("2026", periods=6)})},
     ),
     "dict rows": (TypeError, "X must hold numbers, got dict", {"X": [{"a": 1.0}] * 6}),
-    "masked": (ValueError, "X contains NaN", {"X": np.ma.array(X, mask=X[5, 1] == X)}),
     "stacked sequences": (ValueError, "stack_sequences", {"X": X.reshape(2, 3, 2)}),
     # y
     "y text": (ValueError, "y must hold numbers", {"y": TEXT}),
@@ -644,7 +640,7 @@ def test_a_failing_first_fit_leaves_the_estimator_unfitted(name, case):
 
 
 @every_class
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e200, -1e200])
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e200, -1e200])
 def test_the_fast_path_looks_at_every_value(name, value):
     """Each single place of a float64 C-contiguous chunk of one, two and six rows."""
     estimator = learned(name, "partial_fit")
@@ -656,11 +652,10 @@ def test_the_fast_path_looks_at_every_value(name, value):
                 for method in ("partial_fit", "predict", "advance", "forecast"):
                     with pytest.raises(ValueError, match="X contains"):
                         call(estimator, method, bad, Y[:size])
-                if not np.isnan(value):
-                    bad = Y[:size].copy()
-                    bad[k, c] = value
-                    with pytest.raises(ValueError, match="y contains"):
-                        estimator.partial_fit(X[:size], bad)
+                bad = Y[:size].copy()
+                bad[k, c] = value
+                with pytest.raises(ValueError, match="y contains"):
+                    estimator.partial_fit(X[:size], bad)
 
 
 BAD_COLUMNS = {
@@ -890,6 +885,7 @@ WRONG_PARAMETERS = {
     "validation_fraction": FRACTION,
     "standardize": SWITCH,
     "stateful": SWITCH,
+    "sequence_column": [-1, 1.5, ["a"]],
     "warm_start": SWITCH,
     "verbose": ["loud", -1, None],
     "random_state": ["seed", -1, 0.5],

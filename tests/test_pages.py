@@ -85,7 +85,7 @@ FLOORS = [
     {"_learners"},
     {"_input"},
     {"_fitted"},
-    {"_epochs"},
+    {"_epochs", "_forecast"},
     {"_least_squares"},
     {"_base", "_forecast", "_rtrl", "_aprl", "_fast_weight"},
     {"inspection", "datasets", "__init__"},

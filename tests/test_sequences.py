@@ -185,8 +185,8 @@ def test_state_after_fit_is_that_of_the_frozen_net_run_over_all_rows(estimator):
     X, y = make_rows(120)
     estimator.set_params(early_stopping=True).fit(X, y)
     other = copy.deepcopy(estimator).reset_state()
-    other.advance(X)
-    assert_allclose(estimator.state_, other.state_, rtol=0, atol=1e-12)
+    state = other.advance(X).state_[: len(estimator.state_)]  # a stream's is longer
+    assert_allclose(estimator.state_, state, rtol=0, atol=1e-12)
 
 
 def test_state_after_fit_belongs_to_the_last_sequence(estimator):
@@ -194,7 +194,8 @@ def test_state_after_fit_belongs_to_the_last_sequence(estimator):
     ids = np.repeat([0, 1], [80, 40])
     estimator.fit(X, y, sequence_id=ids)
     other = copy.deepcopy(estimator).reset_state().advance(X[80:])
-    assert_allclose(estimator.state_, other.state_, rtol=0, atol=1e-12)
+    state = other.state_[: len(estimator.state_)]  # a stream's is longer
+    assert_allclose(estimator.state_, state, rtol=0, atol=1e-12)
     continued = copy.deepcopy(estimator).partial_fit(X[:9], y[:9], sequence_id=[1] * 9)
     assert_same(continued, estimator.partial_fit(X[:9], y[:9]))
 

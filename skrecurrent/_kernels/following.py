@@ -162,13 +162,16 @@ def enter_inputs(units, X, k, Z, lags):
                 if lags[i] != 0.0:  # which those from before the sequence are, and stay
                     lags[i] = (lags[i] * scale + mean - new_mean) / new_scale
         Z[k, c] = in_units(units, c, new_scale, units[LIMIT, c], value)
-        anew |= event == ANEW
+        anew |= event == ANEW and units[BINARY, c] == 0.0
     return anew
 
 
 @part(fastmath=False)
 def enter_target(units, o, Y, k, T):
-    """The same of a known target of output o; y in the units before is a y + b in those after."""
+    """The same of a target of output o, and a and b: y so far is a y + b in the units after it."""
+    T[k, o] = Y[k, o]
+    if np.isnan(Y[k, o]):
+        return False, 1.0, 0.0
     mean, scale = units[MEAN, o], scale_of(units, o)
     value, event = enter(units, o, Y[k, o])
     new_mean, new_scale = units[MEAN, o], scale_of(units, o)
@@ -187,7 +190,5 @@ def enter_targets(units, Y, k, T):
     """
     anew = False
     for o in range(units.shape[1]):
-        T[k, o] = Y[k, o]
-        if not np.isnan(Y[k, o]):
-            anew |= enter_target(units, o, Y, k, T)[0]
+        anew |= enter_target(units, o, Y, k, T)[0]
     return anew

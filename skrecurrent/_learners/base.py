@@ -90,7 +90,7 @@ class Learner(ABC):
         self.progress = scaling.new_progress(one, unit**2 * one, 0 * one, n_features)
         self._mark = _Mark(NO_ID, None, 0)
         self._bound = {}
-        self._nothing_told = self._table_to_tell(0)
+        self._nothing_told = self.table_to_tell(0)
 
     # ------------------------------------------------------------------ what a subclass says
 
@@ -131,20 +131,13 @@ class Learner(ABC):
 
     # ------------------------------------------------------------------ learning
 
-    def learn(self, X, Y, starts, ids=None):
-        """Learn rows of a stream, in the user's units; returns how often learning exploded."""
-        return self._learn(X, Y, starts, ids, self._nothing_told)
+    def learn(self, X, Y, starts, ids=None, told=None):
+        """Learn rows of a stream, in the user's units; returns how often learning exploded.
 
-    def learn_and_tell(self, X, Y, starts, ids=None):
-        """The same; also returns predictions and deviations from before each row was learned."""
-        told = self._table_to_tell(len(X))
-        explosions = self._learn(X, Y, starts, ids, told)
-        return explosions, told[:, scaling.PREDICTION], told[:, scaling.DEVIATION]
-
-    def _table_to_tell(self, n_rows):
-        return np.empty((n_rows, 2, self.n_outputs))
-
-    def _learn(self, X, Y, starts, ids, told):
+        Into ``told``, a table as ``table_to_tell`` makes it, go predictions and deviations from
+        before each row was learned, in the user's units too.
+        """
+        told = self._nothing_told if told is None else told
         if not self.begun:
             self.begin()
         if ids is None:
@@ -155,6 +148,10 @@ class Learner(ABC):
         explosions = self._learn_pieces(X, Y, starts, told)
         self._mark = _Mark(self.last_id, None, 0)
         return explosions
+
+    def table_to_tell(self, n_rows):
+        """What ``learn`` may be asked to fill, see ``scaling.tell``."""
+        return np.empty((n_rows, 2, self.n_outputs))
 
     def _learn_pieces(self, X, Y, starts, told):
         if len(X) <= FIRST_PIECE:

@@ -225,6 +225,7 @@ def _fast_weights_after_rows(estimator, X, sequence_id):
     """The weights after each row of X, of shape (n_samples, n, q)."""
     fitted = fitted_record(estimator)
     rows, starts, *_ = check_rows(fitted.columns, X, sequence_id, fitted.stateful)
+    rows = fitted.learner.without_gaps(rows, starts)
     network, weights = fitted.learner.frozen(), estimator.weights_
     fast_weights = np.empty((len(rows), *weights.shape))
     for k in range(len(rows)):

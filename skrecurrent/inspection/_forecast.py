@@ -32,6 +32,10 @@ class ForecastDisplay:
     sequence_id : array-like of shape (n_samples,), default=None
         Which sequence each row belongs to. By default all rows are one.
 
+    index : array-like of shape (n_samples,), default=None
+        Where the rows stand on the horizontal axis: dates or numbers. By default the rows are
+        counted.
+
     estimator_name : str, default=None
         Name of the estimator in the legend. By default this is "predicted".
 
@@ -72,11 +76,14 @@ class ForecastDisplay:
     >>> plt.close()
     """
 
-    def __init__(self, *, y_true, y_pred, y_std=None, sequence_id=None, estimator_name=None):
+    def __init__(
+        self, *, y_true, y_pred, y_std=None, sequence_id=None, index=None, estimator_name=None
+    ):
         self.y_true = y_true
         self.y_pred = y_pred
         self.y_std = y_std
         self.sequence_id = sequence_id
+        self.index = index
         self.estimator_name = estimator_name
 
     @classmethod
@@ -87,6 +94,7 @@ class ForecastDisplay:
         y,
         *,
         sequence_id=None,
+        index=None,
         return_std=False,
         ax=None,
         name=None,
@@ -111,6 +119,10 @@ class ForecastDisplay:
 
         sequence_id : array-like of shape (n_samples,), default=None
             Which sequence each row belongs to. Given ids are handed to ``predict``.
+
+        index : array-like of shape (n_samples,), default=None
+            Dates or numbers for the horizontal axis. By default the index of `X`, if that holds
+            dates; else the rows are counted.
 
         return_std : bool, default=False
             Whether to ask ``predict`` for standard deviations too, and draw intervals.
@@ -169,6 +181,7 @@ class ForecastDisplay:
             y_pred,
             y_std=y_std,
             sequence_id=sequence_id,
+            index=_dates_of(X) if index is None else index,
             ax=ax,
             name=type(estimator).__name__ if name is None else name,
             true_kw=true_kw,
@@ -185,6 +198,7 @@ class ForecastDisplay:
         *,
         y_std=None,
         sequence_id=None,
+        index=None,
         ax=None,
         name=None,
         true_kw=None,
@@ -193,6 +207,9 @@ class ForecastDisplay:
         break_kw=None,
     ):
         """Draw values that were observed and predicted, in a stream for example.
+
+        A forecast of several steps is drawn by NaN in `y_pred` where there is none yet, and in
+        `y_true` where nothing has been observed yet.
 
         Parameters
         ----------
@@ -207,6 +224,10 @@ class ForecastDisplay:
 
         sequence_id : array-like of shape (n_samples,), default=None
             Which sequence each row belongs to. By default all rows are one.
+
+        index : array-like of shape (n_samples,), default=None
+            Dates or numbers for the horizontal axis. By default the index of `y_true`, if that
+            holds dates; else the rows are counted.
 
         ax : matplotlib Axes or array-like of n_outputs Axes, default=None
             The panels to draw on. By default a new figure is made.
@@ -252,6 +273,23 @@ class ForecastDisplay:
         >>> display.break_lines_.shape
         (1, 1)
         >>> plt.close()
+
+        A forecast of a year, by dates:
+
+        >>> import pandas as pd
+        >>> from skrecurrent import RTRLRegressor
+        >>> from skrecurrent.datasets import load_elnino
+        >>> X, y = load_elnino(return_X_y=True)
+        >>> model = RTRLRegressor(5, random_state=0).fit(X[:600], y[:600])
+        >>> forecast, std = model.forecast(12, X[600:601], return_std=True)
+        >>> before = np.full(48, np.nan)
+        >>> display = ForecastDisplay.from_predictions(
+        ...     y[552:612],
+        ...     np.r_[before, forecast],
+        ...     y_std=np.r_[before, std],
+        ...     index=pd.date_range("2000-01", periods=60, freq="MS"),
+        ... )
+        >>> plt.close()
         """
         check_matplotlib_support(f"{cls.__name__}.from_predictions")
         given = {"y_true": y_true, "y_pred": y_pred} | ({} if y_std is None else {"y_std": y_std})
@@ -271,9 +309,9 @@ class ForecastDisplay:
                 f"{' and '.join(given)} must have the same shape, got "
                 f"{' and '.join(map(str, shapes))}."
             )
-        if sequence_id is not None:
-            check_consistent_length(y_true, sequence_id)
-        display = cls(**given, sequence_id=sequence_id, estimator_name=name)
+        index = _dates_of(y_true) if index is None else index
+        check_consistent_length(y_true, sequence_id, index)
+        display = cls(**given, sequence_id=sequence_id, index=index, estimator_name=name)
         return display.plot(
             ax, true_kw=true_kw, pred_kw=pred_kw, band_kw=band_kw, break_kw=break_kw
         )
@@ -353,37 +391,55 @@ class ForecastDisplay:
             self.bands_ = self._fill(predicted - half, predicted + half, starts, look)
         look = style({"color": "0.6", "lw": 0.8, "ls": ":", "zorder": 0}, break_kw)
         self.break_lines_ = np.array(
-            [[panel.axvline(row - 0.5, **look) for row in starts] for panel in self.axes_],
+            [[panel.axvline(x, **look) for x in self._between(starts)] for panel in self.axes_],
             dtype=object,
         )
 
         for k, panel in enumerate(self.axes_):
             panel.set_ylabel(f"Output {k}" if n_outputs > 1 else "Target")
-        self.axes_[-1].set_xlabel("Row")
+        self.axes_[-1].set_xlabel("Row" if self.index is None else "")
         self.axes_[0].legend()
         return self
 
+    def _places(self):
+        """Where rows stand on the horizontal axis."""
+        if self.index is None:
+            return np.arange(len(self.y_true), dtype=float)
+        places = np.asarray(self.index)
+        return places if places.dtype.kind == "M" else places.astype(float)
+
+    def _between(self, starts):
+        """Halfway from the row before to each of these."""
+        places = self._places()
+        return [places[row - 1] + (places[row] - places[row - 1]) / 2 for row in starts]
+
     def _draw(self, values, starts, look):
         """A line in every panel, broken where a sequence starts."""
-        rows, values = _broken(starts, np.arange(len(values), dtype=float), values)
+        places, values = _broken(starts, self._places(), values)
         return np.array(
-            [panel.plot(rows, column, **look)[0] for panel, column in zip(self.axes_, values.T)],
+            [panel.plot(places, column, **look)[0] for panel, column in zip(self.axes_, values.T)],
             dtype=object,
         )
 
     def _fill(self, lower, upper, starts, look):
         """A band in every panel, broken where a sequence starts."""
-        rows = np.arange(len(lower), dtype=float)
-        rows, lower, upper = _broken(starts, rows, lower, upper)
+        places, lower, upper = _broken(starts, self._places(), lower, upper)
         return np.array(
             [
-                panel.fill_between(rows, *s, **look)
+                panel.fill_between(places, *s, **look)
                 for panel, *s in zip(self.axes_, lower.T, upper.T)
             ],
             dtype=object,
         )
 
 
+def _dates_of(table):
+    """The index of a data frame or a series, if it holds dates."""
+    index = getattr(table, "index", None)
+    return index if getattr(getattr(index, "dtype", None), "kind", "") == "M" else None
+
+
 def _broken(starts, *columns):
-    """Arrays with NaN before the rows in which a sequence starts."""
-    return [np.insert(values, starts, np.nan, axis=0) for values in columns]
+    """Arrays with NaN, or no date, before the rows in which a sequence starts."""
+    missing = [np.datetime64("NaT") if c.dtype.kind == "M" else np.nan for c in columns]
+    return [np.insert(c, starts, nothing, axis=0) for c, nothing in zip(columns, missing)]

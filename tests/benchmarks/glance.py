@@ -1,6 +1,7 @@
-"""The summary of the measurements: a table and a chart, made from docs/benchmarks.md.
+"""The summary of the measurements: tables and a chart, made from docs/benchmarks.md.
 
-``python -m tests.benchmarks.glance`` writes docs/_glance.md and docs/_static/glance.png.
+``python -m tests.benchmarks.glance`` writes docs/_glance.md, docs/_glance_streams.md and
+docs/_static/glance.png.
 """
 
 import re
@@ -12,7 +13,9 @@ from tests.benchmarks.table import markdown
 
 ACCURACY, OURS = "Accuracy of `fit` at defaults", "`RTRLRegressor()`"
 
-# Column of the summary: columns of the page, the best of which counts.
+STREAMS = "Streams: one pass, each row predicted before it is learned"
+
+# Column of a summary: columns of the page, the best of which counts.
 GROUPS = {
     OURS: [OURS],
     "reservoirs": [
@@ -26,6 +29,18 @@ GROUPS = {
     "ridge": ["ridge"],
     "MLP": ["MLP"],
     "boosting": ["boosting"],
+}
+STREAM_GROUPS = {
+    OURS: ["at defaults, raw units"],
+    "RLS": ["RLS, 20 lags"],
+    "reservoirs": ["reservoirpy 100 + RLS", "reservoirpy NVAR + RLS"],
+    "river": [
+        "river Bayesian linear, 20 lags",
+        "river linear, 20 lags",
+        "river Hoeffding adaptive tree, 20 lags",
+    ],
+    "MLP": ["MLP, 20 lags"],
+    "torch": ["torch RNN 32, online"],
 }
 
 
@@ -42,11 +57,12 @@ def number(cell):
     return float(cell.split()[0])
 
 
-def summary():
+def summary(section, groups):
     """{task: {group: error}}, medians of five seeds."""
     return {
-        task: {group: min(number(of[m]) for m in methods) for group, methods in GROUPS.items()}
-        for task, of in first_table(written()[ACCURACY]).items()
+        task: {group: min(number(of[m]) for m in methods) for group, methods in groups.items()}
+        for task, of in first_table(written()[section]).items()
+        if not task.startswith("us ")
     }
 
 
@@ -56,7 +72,7 @@ def table(errors):
         cells = {group: f"{error:.2g}" for group, error in of.items()}
         best = min(of.values())
         rows.append([task, *(f"**{cells[g]}**" if of[g] == best else cells[g] for g in of)])
-    return markdown(["task", *GROUPS], rows)
+    return markdown(["task", *of], rows)
 
 
 def draw(errors, path):
@@ -74,6 +90,8 @@ def draw(errors, path):
 
 
 if __name__ == "__main__":
-    errors = summary()
+    errors = summary(ACCURACY, GROUPS)
     PAGE.with_name("_glance.md").write_text(table(errors) + "\n")
+    streams = summary(STREAMS, STREAM_GROUPS)
+    PAGE.with_name("_glance_streams.md").write_text(table(streams) + "\n")
     draw(errors, PAGE.parent / "_static" / "glance.png")

@@ -18,7 +18,7 @@ def _cells(line):
 def _without_columns(block):
     """A table without its columns of goals, and a table of these or None."""
     header, _, *rows = [_cells(line) for line in block.splitlines()]
-    goals = [k for k, name in enumerate(header) if name.split(",")[0] == "goal"]
+    goals = [k for k, name in enumerate(header) if name.startswith("goal")]
     if not goals:
         return block, None
     rows = [row + [""] * (len(header) - len(row)) for row in rows]
