@@ -23,10 +23,11 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "cluster_costs.md", "drawn", "sg_execution_times.rst"]
+exclude_patterns = ["_build", "_glance*.md", "cluster_costs.md", "drawn", "sg_execution_times.rst"]
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -46,7 +47,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skrecurrent",),
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": "gallery.ByUse",
     "plot_gallery": True,
     "abort_on_example_error": False,
     "remove_config_comments": True,
@@ -58,7 +59,10 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
-html_title = "skrecurrent"
+html_title = f"skrecurrent {release}"
+html_favicon = "_static/favicon.svg"
+copybutton_prompt_text = r">>> |\.\.\. "  # output is left out
+copybutton_prompt_is_regexp = True
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
@@ -66,16 +70,17 @@ html_copy_source = False
 html_math_renderer = "mathml"
 html_theme_options = {
     "navbar_align": "left",
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 5,
     "secondary_sidebar_items": ["page-toc"],
-    "show_prev_next": False,
+    "show_prev_next": True,
     "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
     "pygments_light_style": "tango",
     "pygments_dark_style": "github-dark",
 }
-html_sidebars = {"index": [], "choose": [], "sequences": [], "changelog": []}
+WIDE = ("index", "quickstart", "choose", "sequences", "measurements", "changelog")
+html_sidebars = {page: [] for page in WIDE}
 
 
 def _mathml(node, display):

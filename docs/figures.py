@@ -142,24 +142,19 @@ def sequences():
 QUESTIONS = [
     (["Do the rows have", "an order in time?"], "no", ["Another regressor", "of scikit-learn"]),
     (
-        ["Is the series short (under", "some 500 rows) and noisy?"],
+        ["Is the series short (under", "some 300 rows) and noisy?"],
         "yes",
         ["First try ridge", "regression on lags"],
     ),
     (
-        ["Many sequences, and in each", "something else to find out?"],
+        ["Must something new be", "found in each sequence?"],
         "yes",
         ["FastWeightRegressor(", 'form="programmer")'],
     ),
     (
-        ["Hundreds of units, or", "microseconds per row?"],
+        ["Is time short, or are", "there 100 units or more?"],
         "yes",
         ["RTRLRegressor(", "train_hidden=False)"],
-    ),
-    (
-        ["Does the target depend on", "its own past, at O(n²) cost?"],
-        "yes",
-        ["APRLRegressor()"],
     ),
 ]
 OTHERWISE = ["RTRLRegressor()"]
@@ -188,10 +183,10 @@ def choose():
     for k, (question, answer, leads_to) in enumerate(QUESTIONS):
         y = 4 + k * step
         parts += _box(4, y, 216, question, "question")
-        parts += _box(278, y, 178, leads_to, "answer")
+        parts += _box(278, y, 210, leads_to, "answer")
         parts.append(_arrow(222, y + 26, 275, y + 26))
         parts.append(_text(247, y + 18, answer, "note", "middle"))
         parts.append(_arrow(112, y + 54, 112, y + step - 3))
         parts.append(_text(120, y + 75, "yes" if answer == "no" else "no"))
     parts += _box(4, 4 + len(QUESTIONS) * step, 216, OTHERWISE, "answer")
-    return _svg("Which estimator?", 460, 64 + len(QUESTIONS) * step, parts)
+    return _svg("Which estimator?", 492, 64 + len(QUESTIONS) * step, parts)

@@ -57,8 +57,7 @@ for name, curve in curves.items():
 
 # %%
 # A small error at the first step is not the whole story: a loop that is stable matters as much. An
-# NRMSE above 1 is worse than forecasting the mean. (A reservoir of 500 units with a ridge readout,
-# as other packages have it, holds longer on this noise-free series.)
+# NRMSE above 1 is worse than forecasting the mean. ``forecast`` warns if a forecast runs away.
 
 try:
     import matplotlib.pyplot as plt

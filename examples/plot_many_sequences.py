@@ -1,22 +1,20 @@
 """
-Many sequences: one id to start them, and to split them
-=======================================================
+Many sequences: one column to start them, and to split them
+===========================================================
 
-Forty batches of the same process, of different lengths, each started from rest: how well does a
-model do on batches that it has never seen? Rows of one batch must not be in training and in test,
-and every batch must start from the rest state. One array says both: it is handed over as
-``groups``, which ``GroupKFold`` splits by, and the estimator asks for it as its ``sequence_id``.
+There are forty batches of the same process, of different lengths, and each starts cold. How well
+does a model do on batches that it has never seen? Rows of one batch must not be in training and in
+test, and every batch must start from the rest state. A column of ids does both: ``GroupKFold``
+splits by it, and ``sequence_column`` tells the estimator that it holds ids.
 """
 
 import numpy as np
-import sklearn
 from sklearn.dummy import DummyRegressor
-from sklearn.model_selection import GroupKFold, cross_validate
+from sklearn.model_selection import GroupKFold, cross_val_predict, cross_val_score
 
 from skrecurrent import RTRLRegressor
 from skrecurrent.datasets import stack_sequences
 
-sklearn.set_config(enable_metadata_routing=True)
 rng = np.random.default_rng(0)
 
 
@@ -35,39 +33,36 @@ def batch():
 batches = [batch() for _ in range(40)]
 
 # %%
-# Rows of all batches below each other, and which batch each of them belongs to.
+# Rows of all batches stand below each other. The second column says which batch a row belongs to.
 
-X, y, batch_id = stack_sequences(*zip(*batches))
+heating, y, batch_id = stack_sequences(*zip(*batches))
+X = np.column_stack([heating, batch_id])
 print(f"{len(X)} rows, {batch_id.max() + 1} batches, ids {batch_id[:3]} ... {batch_id[-3:]}")
 
 # %%
-# The requests route the groups to the estimator. Without them every row continues the row before,
-# and each batch starts where the one before ended.
+# Without ``sequence_column`` every row continues the row before, and each batch starts where the
+# one before ended. That network is not shown the ids.
 
-aware = (
-    RTRLRegressor(8, max_iter=10, random_state=0)
-    .set_fit_request(sequence_id="groups")
-    .set_score_request(sequence_id="groups")
-)
+aware = RTRLRegressor(8, max_iter=10, sequence_column=1, random_state=0)
 unaware = RTRLRegressor(8, max_iter=10, random_state=0)
-models = {"starts each batch at rest": aware, "one long series": unaware, "mean": DummyRegressor()}
-for name, model in models.items():
-    results = cross_validate(model, X, y, cv=GroupKFold(4), params={"groups": batch_id})
-    print(f"{name:27} R2 of the folds: {np.round(results['test_score'], 3)}")
+models = {
+    "starts each batch at rest": (aware, X),
+    "one long series": (unaware, heating),
+    "mean": (DummyRegressor(), heating),
+}
+split = {"cv": GroupKFold(4), "groups": batch_id}
+for name, (model, rows) in models.items():
+    scores = cross_val_score(model, rows, y, **split)
+    print(f"{name:27} R2 of the folds: {np.round(scores, 3)}")
 
 # %%
-# Predictions for batches that were not trained on. The first rows show the difference: only a
-# network that starts at rest knows that the tank is cold.
+# In batches that were not trained on the first rows show the difference: only a network that starts
+# at rest knows that the tank is cold.
 
-predictions = {"starts each batch at rest": np.zeros(len(y)), "one long series": np.zeros(len(y))}
-for train, test in GroupKFold(4).split(X, y, batch_id):
-    aware.fit(X[train], y[train], sequence_id=batch_id[train])
-    predictions["starts each batch at rest"][test] = aware.predict(
-        X[test], sequence_id=batch_id[test]
-    )
-    unaware.fit(X[train], y[train])
-    predictions["one long series"][test] = unaware.predict(X[test])
-
+predictions = {
+    "starts each batch at rest": cross_val_predict(aware, X, y, **split),
+    "one long series": cross_val_predict(unaware, heating, y, **split),
+}
 first_rows = np.concatenate([np.flatnonzero(batch_id == k)[:5] for k in range(40)])
 for name, predicted in predictions.items():
     error = np.sqrt(np.mean((predicted - y)[first_rows] ** 2))

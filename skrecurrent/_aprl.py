@@ -63,19 +63,20 @@ class APRLRegressor(BaseRecurrentRegressor):
     """Recurrent regressor trained online by Atiya-Parlos recurrent learning, O(n^2) per row.
 
     A row of `X` is one time step, and the network carries its state from row to row. APRL [1]_, in
-    the continuous-time form of [2]_, asks which change of the *states* would lower the error, and
-    then for the change of the weights that comes closest to it in least squares, eqs (5) and (6).
-    Online this is a recursive least squares with one inverse correlation matrix V^-1 for all units:
-    no learning rate to tune, and a cost per row like that of the network itself. ``fit`` repeats
-    passes over the training rows and keeps the best; ``partial_fit`` learns a stream, once.
+    the continuous-time form of [2]_, asks which change of the *states* would lower the error. Then
+    the weights change in such a way that the states come closest to that in least squares, eqs (5)
+    and (6). Online this is recursive least squares with one inverse correlation matrix V^-1 for all
+    units. There is no learning rate to tune, and a row costs about as much as running the network.
+    ``fit`` repeats passes over the training rows and keeps the best weights; ``partial_fit`` learns
+    each row of a stream once.
 
     The network has n = n_outputs + n_hidden units. With phi(k) = [tanh x(k); u(k); 1] it follows
     the Euler step of dx/dt = -x + W phi, eq. (2)::
 
         x(k+1) = (1 - dt) x(k) + dt W phi(k)
 
-    and predicts, for the row k whose input is u(k), the x(k+1) of its output units. What it
-    predicts it reads in the next row: the output feedback is trained.
+    and predicts, for the row k whose input is u(k), the x(k+1) of its output units. The units read
+    this prediction in the next row: output feedback is trained.
 
     Parameters
     ----------
@@ -98,10 +99,10 @@ class APRLRegressor(BaseRecurrentRegressor):
         eta of [2]_.
 
     regularization : float, default=None
-        epsilon of [2]_: V starts as this times the unit matrix. ``fit`` with the guard changes it
-        from epoch to epoch. By default streams and "literal", which have no guard, take 1e-3;
-        otherwise ``fit`` begins with 1e-8 or, if a pass over the first 80 % of the rows then
-        predicts the others better, with 1e-1.
+        epsilon of [2]_: V starts as this times the unit matrix. ``fit`` with the guard changes the
+        value from epoch to epoch. By default streams and "literal", which have no guard, take 1e-3.
+        Otherwise ``fit`` begins with 1e-8, or with 1e-1 if a pass over the first 80 % of the rows
+        then predicts the other rows better.
 
     forgetting : float, default=1.0
         Factor, in (0, 1], by which V shrinks in each row, "online" and "literal". Rows that would
@@ -117,15 +118,16 @@ class APRLRegressor(BaseRecurrentRegressor):
         slower by 1 / dt rows.
 
     output_dt : float, default=1.0
-        Euler step of the output units; None is `dt`.
+        Euler step of the output units. None means `dt`.
 
     input_scale : float, default=0.2
         Initial weights from inputs to hidden units are uniform in plus or minus this.
 
     washout : int, default=None
-        ``fit`` neither learns from nor judges by so many first rows of each sequence, in which the
-        state has not yet left rest: on noise-free series their errors are a hundred times those of
-        the others. By default these are 100 rows, or a tenth of the sequence if that is less.
+        Number of first rows of each sequence that ``fit`` neither learns from nor judges by,
+        because the state has not yet left rest. By default these are 100 rows, or a tenth of the
+        sequence if that is less. On noise-free series their errors are a hundred times those of
+        other rows.
 
     max_iter : int, default=12
         Largest number of epochs, the passes of ``fit`` over the training rows.
@@ -137,40 +139,43 @@ class APRLRegressor(BaseRecurrentRegressor):
         ``fit`` stops after so many epochs in a row without improvement.
 
     early_stopping : bool, default=False
-        Judge epochs by the last rows, which are then not trained on, rather than by the training
-        rows. With several sequences the last of them are held out whole.
+        Whether to judge epochs by the last rows, which are then not trained on, rather than by the
+        training rows. Of several sequences the last ones are held out as a whole.
 
     validation_fraction : float, default=0.1
         Part of the rows held out by early stopping.
 
     standardize : bool, default=True
-        Standardise inputs and targets inside, targets to a standard deviation of 0.1, where tanh of
-        an output is nearly linear. ``fit`` uses the statistics of the training rows. A stream that
-        starts with ``partial_fit`` updates them row by row, until 100 values of a column have come
-        that differ from the one before, and anew when the scale of a column has grown by far.
-        Values in a stream count as at most ten deviations off. If False, bring inputs and targets
-        to about this scale yourself.
+        Whether to standardise inputs and targets inside, targets to a standard deviation of 0.1,
+        where tanh of an output is nearly linear. ``fit`` uses the statistics of the training rows.
+        A stream that starts with ``partial_fit`` updates them row by row, until 100 values of a
+        column have come that differ from the value before. They begin anew when the scale of a
+        column has grown eightfold. A value in a stream counts as at most ten standard deviations
+        from the mean. If False, bring inputs and targets to about this scale yourself.
 
     stateful : bool, default=True
-        If False, every row is a sequence of its own, started from rest. Rows are then exchangeable
-        as in other regressors, and `sequence_id`, ``advance`` and ``forecast`` raise.
+        Whether the state goes on from row to row. If False, every row is a sequence of its own and
+        starts at rest. Rows are then exchangeable, as in other regressors, and `sequence_id`,
+        ``advance`` and ``forecast`` raise an error.
 
     sequence_column : int or str, default=None
-        The column of `X` that holds sequence ids, by position or name; ids may be text. It is no
-        input. ``fit``, ``predict`` and ``score`` start every sequence at rest; ``partial_fit``,
-        ``advance`` and ``forecast`` continue the sequence of the last row. With it pipelines,
-        ``cross_val_score`` and ``GridSearchCV`` work on many sequences without metadata routing.
-        `n_features_in_`, `feature_names_in_` and positions in `feedback` count this column too. By
-        default ids are given by the argument `sequence_id`, if at all.
+        The column of `X` that holds sequence ids, by position or name. Ids may be text. The column
+        is not an input. ``fit``, ``predict`` and ``score`` start every sequence at rest;
+        ``partial_fit``, ``partial_fit_predict``, ``advance`` and ``forecast`` continue the sequence
+        of the last row. Pipelines, ``cross_val_score`` and ``GridSearchCV`` then work on many
+        sequences without metadata routing. `n_features_in_`, `feature_names_in_` and positions in
+        `feedback` count this column too. By default no column holds ids, and the argument
+        `sequence_id` may give them.
 
     warm_start : bool, default=False
-        If True, ``fit`` continues from the present weights and statistics.
+        Whether ``fit`` continues from the present weights and statistics.
 
     verbose : bool, default=False
-        Print the loss of each epoch.
+        Whether to print the loss of each epoch.
 
     random_state : int, RandomState instance or None, default=None
-        Determines the initial weights.
+        Determines the initial weights. Pass an int for the same result in every call. By default
+        each ``fit`` starts from other weights.
 
     Attributes
     ----------
@@ -179,34 +184,36 @@ class APRLRegressor(BaseRecurrentRegressor):
         first. Assigning an array of this shape changes the network.
 
     state_ : ndarray of shape (n_states,)
-        What a prediction carries from row to row: x of the n units.
-        Zero at rest. This is a read-only copy from after the last row that was fitted or learned.
-        Assign such an array to go on from there; the learning rule then knows nothing of earlier
-        rows. Values that gaps in `X` hold are not in it.
+        All that a prediction carries from row to row: x of the n units. The state is zero at rest.
+        The attribute is a read-only copy of the state after the last row that was fitted or
+        learned.
+        Assign an array of this shape to go on from there; the learning rule then knows nothing of
+        earlier rows. Values that are held over gaps in `X` are not part of the state.
 
     n_iter_ : int
         Number of epochs of ``fit``.
 
     t_ : int
         Number of rows with a known target that were learned from. ``fit`` counts a row in every
-        epoch, and those of the washout too.
+        epoch, and counts the rows of the washout, too.
 
     loss_curve_ : list of float
-        After each epoch, half the mean squared error of the frozen network over the training rows,
-        in the units in which the network works (a tenth of a standard deviation, or yours), the
-        washout included, by which the guard does not judge.
+        Half the mean squared error of the frozen network over the training rows after each epoch,
+        in the units in which the network works: those in which targets have a standard deviation of
+        0.1, or yours with ``standardize=False``. The rows of the washout are included; the guard
+        leaves them out.
 
     loss_ : float
-        The last of them.
+        The last loss.
 
     best_loss_ : float
-        That of the weights that were kept.
+        The loss of the weights that were kept.
 
     validation_scores_ : list of float or None
-        After each epoch, R^2 on the held-out rows. None without `early_stopping`.
+        R^2 on the held-out rows after each epoch. None without `early_stopping`.
 
     best_validation_score_ : float or None
-        That of the weights that were kept.
+        The score of the weights that were kept.
 
     n_outputs_ : int
         Number of outputs.

@@ -153,26 +153,28 @@ class BaseRecurrentRegressor(
         """Fit the network to one series, or to several sequences.
 
         Every sequence starts from the rest state (all zeros). Training starts anew unless
-        ``warm_start=True``. The weights of the best epoch are kept; epochs are judged by running
-        the frozen network over the training rows, or over the last rows if ``early_stopping=True``.
-        `state_` is where the frozen network ends after all rows, and ``predict`` continues from
-        there.
+        ``warm_start=True``. After each epoch the frozen network runs over the training rows, or
+        over the last rows if ``early_stopping=True``, and the weights of the best epoch are kept.
+        Afterwards `state_` is the state of the frozen network after all rows, and ``predict``
+        continues from there.
 
-        The new network replaces the old one at the very end, in one step. Until then the old one
-        answers, also to other threads; if ``fit`` fails, it stays.
+        The new network replaces the old one at the very end, in one step. Until then the old
+        network answers, to other threads too. If ``fit`` fails, the old network stays.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Inputs, one row per time step, in the order of time.
+            Inputs, one row per time step, in the order of time. NaN means that this input is not
+            known in this row: the last known value of the column in this sequence is held, or the
+            mean of the column before there is one.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets. NaN means that the row has no target for this output: the state advances and
-            nothing is learned from it.
+            Targets. NaN means that the row has no target for this output: the state advances, and
+            nothing is learned from the row.
 
         sequence_id : array-like of shape (n_samples,), default=None
-            Which sequence each row belongs to. Rows of a sequence must follow each other. Without
-            it all rows are one sequence.
+            Which sequence each row belongs to. Rows of a sequence must follow each other. By
+            default all rows are one sequence, or ids are in `sequence_column`.
 
         Returns
         -------
@@ -182,10 +184,10 @@ class BaseRecurrentRegressor(
         Raises
         ------
         ValueError
-            If the input is empty or has the wrong shape; if it holds text, NaN or infinity in `X`,
-            or infinity in `y`; if a column of `y` has no known value; if a sequence id returns
-            after another one; if the network would not fit in memory; or if ``warm_start=True``
-            and the present network has another number of features, outputs or hidden units.
+            If the input is empty or has the wrong shape; if it holds text, dates or infinity; if a
+            column of `X` or `y` has no known value; if a sequence id returns after another one; if
+            the network would not fit in memory; or if ``warm_start=True`` and the present network
+            has another number of features, outputs or hidden units.
         RuntimeError
             If another call is changing the same estimator at this moment.
 
@@ -323,24 +325,26 @@ class BaseRecurrentRegressor(
     def partial_fit(self, X, y, *, sequence_id=None):
         """Learn rows of a stream, once each and in order, continuing where the last call ended.
 
-        Splitting the rows into calls in another way changes nothing, to the last bit. No ``fit``
-        is needed before. Without `sequence_id` the running sequence continues. Parameters that are
-        changed between calls are not read again.
+        You may split the rows into calls in any way; the result is the same to the last bit. No
+        ``fit`` is needed before. Without `sequence_id` the running sequence continues. Parameters
+        that are changed between calls are not read again.
 
-        Other threads may predict, save and copy meanwhile: they see the network between two rows.
-        Ctrl-C ends the call between two rows; `t_` says how many with a target were learned.
+        Other threads may predict, save and copy meanwhile. They see the network between two rows.
+        Ctrl-C ends the call between two rows. `t_` is the number of rows with a target that were
+        learned.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Inputs, one row per time step, in the order of time.
+            Inputs, one row per time step, in the order of time; NaN where one is not known.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets, NaN where there is none. A chunk without any target only advances the state.
 
         sequence_id : array-like of shape (n_samples,), default=None
             Which sequence each row belongs to. If the first id is the last one of the call before,
-            that sequence continues; any other id starts a new sequence from rest.
+            that sequence continues; any other id starts a new sequence from rest. By default all
+            rows continue the running sequence, or ids are in `sequence_column`.
 
         Returns
         -------
@@ -380,20 +384,20 @@ class BaseRecurrentRegressor(
         """Predict each row, then learn it: prequential predictions of a stream in one call.
 
         The rows are learned as by ``partial_fit``, to the last bit and as fast. The predictions are
-        those that ``predict`` would have made row by row, each before the row was learned. That of
-        the first row of a new estimator is the untrained network's.
+        those that ``predict`` would have made row by row, each before the row was learned. The
+        first prediction of a new estimator is that of the untrained network.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Inputs, one row per time step, in the order of time.
+            Inputs, one row per time step, in the order of time; NaN where one is not known.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets, NaN where there is none; these rows are predicted, too.
+            Targets, NaN where there is none. Rows without a target are predicted, too.
 
         sequence_id : array-like of shape (n_samples,), default=None
             Which sequence each row belongs to, as for ``partial_fit``: an id equal to the last one
-            continues, any other starts at rest.
+            continues, and any other id starts at rest. By default all rows continue.
 
         return_std : bool, default=False
             Whether to return standard deviations too.
@@ -484,15 +488,17 @@ class BaseRecurrentRegressor(
         """Predict the target of each row.
 
         Without `sequence_id` the rows continue the running sequence: the network goes on from
-        `state_`, on a copy, so that nothing is changed. With it every sequence starts at rest.
+        `state_`, on a copy, so that nothing is changed. With `sequence_id` every sequence starts at
+        rest.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Inputs, one row per time step, in the order of time.
+            Inputs, one row per time step, in the order of time; NaN where one is not known.
 
         sequence_id : array-like of shape (n_samples,), default=None
-            Which sequence each row belongs to.
+            Which sequence each row belongs to. By default the rows continue the running sequence,
+            or ids are in `sequence_column`.
 
         return_std : bool, default=False
             Whether to return standard deviations too.
@@ -504,20 +510,19 @@ class BaseRecurrentRegressor(
 
         y_std : ndarray of the same shape and dtype
             Only with ``return_std=True``: the standard deviation of recent errors in predicting one
-            row. After ``fit`` these are the errors of the held-out rows, or of the training rows,
-            corrected for what was fitted to them. ``partial_fit`` follows the errors of its rows,
-            each predicted before it is learned. The deviation is larger while few errors are known;
-            a stream weighs them so that it knows 39 at most. All rows of a call have the same
-            deviation, which does not grow with the distance from the last learned row. It is 1
-            before any target is known, and while few are known the deviation of the targets counts
-            too.
+            row. After ``fit`` these are the errors of the held-out rows, or the errors of the
+            training rows corrected for what was fitted to them. ``partial_fit`` follows the errors
+            of its rows, each predicted before it is learned; about the last 39 count. While few
+            errors are known the deviation is larger, and the deviation of the targets counts too.
+            Before any target is known it is 1. All rows of a call have the same deviation: it does
+            not grow with the distance from the last learned row.
 
         Raises
         ------
         NotFittedError
             If neither ``fit`` nor ``partial_fit`` has been called.
         ValueError
-            If the input is empty, of the wrong shape, or holds text, NaN or infinity.
+            If the input is empty, has the wrong shape, or holds text, dates or infinity.
 
         Examples
         --------
@@ -529,7 +534,7 @@ class BaseRecurrentRegressor(
         >>> model.predict(X[500:]).shape
         (231,)
 
-        How sure is that? Nine out of ten values should be in
+        How sure are the predictions? Nine out of ten values should be in this band:
 
         >>> mean, std = model.predict(X[500:], return_std=True)
         >>> lower, upper = mean - 1.645 * std, mean + 1.645 * std
@@ -567,7 +572,7 @@ class BaseRecurrentRegressor(
             True values, NaN where there is none.
 
         sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the rows.
+            Weights of the rows. By default all rows count alike.
 
         sequence_id : array-like of shape (n_samples,), default=None
             Which sequence each row belongs to, as for ``predict``.
@@ -575,8 +580,9 @@ class BaseRecurrentRegressor(
         Returns
         -------
         score : float
-            R^2 of each output over its own known rows, averaged over the outputs that have at
-            least two; NaN, with an ``UndefinedMetricWarning``, if none has.
+            R^2 of each output over the rows in which its target is known, averaged over the outputs
+            that have at least two such rows. If no output has, the score is NaN, with an
+            ``UndefinedMetricWarning``.
 
         Raises
         ------
@@ -604,13 +610,13 @@ class BaseRecurrentRegressor(
     def advance(self, X, *, sequence_id=None):
         """Move the state through rows whose targets are not known.
 
-        This is ``partial_fit`` with a `y` of NaN: later learning knows exactly how the state
-        depends on the weights through these rows too.
+        This is ``partial_fit`` with a `y` of NaN. Later learning knows exactly how the state
+        depends on the weights, through these rows too.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Inputs, one row per time step, in the order of time.
+            Inputs, one row per time step, in the order of time; NaN where one is not known.
 
         sequence_id : array-like of shape (n_samples,), default=None
             Which sequence each row belongs to, as for ``partial_fit``.
@@ -669,7 +675,7 @@ class BaseRecurrentRegressor(
 
     @property
     def state_(self):
-        """All that a prediction carries from row to row, 1-D; assign a copy to go on from there."""
+        """All that a prediction carries from row to row, 1-D. Assign an array to go on from it."""
         return fitted_record(self).learner.look("running_state")
 
     @state_.setter
@@ -796,13 +802,13 @@ class LossGradientMixin:
     def loss_gradient(self, X, y, *, sequence_id=None):
         """Loss and its exact gradient at the present weights, for optimizers of your own.
 
-        The weights stay as they are, so back-propagation through time gives the same gradient as
-        the forward recursion and is cheaper. Nothing is changed.
+        The gradient is computed by back-propagation through time, which gives the same numbers as
+        the forward recursion and is cheaper while weights stay as they are. Nothing is changed.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Inputs, one row per time step, in the order of time.
+            Inputs, one row per time step, in the order of time; NaN where one is not known.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
             Targets, NaN where there is none.

@@ -153,7 +153,8 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         - "programmer": two networks, as above.
 
     functions : dict, default=None
-        Functions other than those of `form`, by name; for instance ``{"sigma": "bounded"}``.
+        Functions other than those of `form`, by name; for instance ``{"sigma": "bounded"}``. By
+        default all functions are those of `form`.
 
         - "f": "tanh" or "logistic", what units answer.
         - "g", "h": "zero", "linear", "cubic" or "quintic", the power of the activation (of 2a - 1
@@ -198,14 +199,15 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         forms do not use it.
 
     washout : int, default=None
-        ``fit`` learns nothing from so many first rows of each training sequence. By default
-        these are 100 rows, or a tenth of the sequence if that is less; none for a programmer, which
-        is to know as much as can be known from the first row on.
+        Number of first rows of each training sequence from which ``fit`` learns nothing. By default
+        these are 100 rows, or a tenth of the sequence if that is less. A programmer has none by
+        default, for it is to know as much as can be known from the first row on.
 
     n_jobs : int, default=None
-        Number of joblib's jobs that compute the gradients of different sequences in ``fit``. None
-        is 1 unless in a ``joblib.parallel_config`` context, which also chooses the backend. It pays
-        for "lbfgs" and long sequences, and does not change a bit of the result.
+        Number of joblib's jobs that compute the gradients of different sequences in ``fit``. By
+        default one, unless a ``joblib.parallel_config`` context says otherwise, which also chooses
+        the backend. Several jobs pay for "lbfgs" and long sequences. They do not change a bit of
+        the result.
 
     max_iter : int, default=50
         Largest number of epochs, the passes of ``fit`` over the training sequences.
@@ -218,40 +220,44 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         the "programmer" form, whose learning rate reaches zero in the last epoch only.
 
     early_stopping : bool, default=False
-        Judge epochs by the last rows, which are then not trained on, rather than by the training
-        rows. With several sequences the last of them are held out whole.
+        Whether to judge epochs by the last rows, which are then not trained on, rather than by the
+        training rows. Of several sequences the last ones are held out as a whole.
 
     validation_fraction : float, default=0.1
         Part of the rows held out by early stopping.
 
     standardize : bool, default=True
-        Standardise inputs and targets inside; columns of inputs that hold nothing but 0 and 1 stay
-        as they are, so that an absent key or flag remains zero. ``fit`` uses the statistics of the
-        training rows. A stream that starts with ``partial_fit`` updates them row by row, until 100
-        values of a column have come that differ from the one before, and anew when the scale of a
-        column has grown by far. Values in a stream count as at most ten deviations off. If False,
-        bring inputs and targets to about unit scale yourself, or to [0, 1] for the paper's form.
+        Whether to standardise inputs and targets inside. Columns of inputs that hold nothing but 0
+        and 1 stay as they are, so that an absent key or flag remains zero. ``fit`` uses the
+        statistics of the training rows. A stream that starts with ``partial_fit`` updates them row
+        by row, until 100 values of a column have come that differ from the value before. They begin
+        anew when the scale of a column has grown eightfold. A value in a stream counts as at most
+        ten standard deviations from the mean. If False, bring inputs and targets to about unit
+        scale yourself, or to [0, 1] for the paper's form.
 
     stateful : bool, default=True
-        If False, every row is a sequence of its own, started from rest. Rows are then exchangeable
-        as in other regressors, and `sequence_id`, ``advance`` and ``forecast`` raise.
+        Whether the state goes on from row to row. If False, every row is a sequence of its own and
+        starts at rest. Rows are then exchangeable, as in other regressors, and `sequence_id`,
+        ``advance`` and ``forecast`` raise an error.
 
     sequence_column : int or str, default=None
-        The column of `X` that holds sequence ids, by position or name; ids may be text. It is no
-        input. ``fit``, ``predict`` and ``score`` start every sequence at rest; ``partial_fit``,
-        ``advance`` and ``forecast`` continue the sequence of the last row. With it pipelines,
-        ``cross_val_score`` and ``GridSearchCV`` work on many sequences without metadata routing.
-        `n_features_in_`, `feature_names_in_` and positions in `feedback` count this column too. By
-        default ids are given by the argument `sequence_id`, if at all.
+        The column of `X` that holds sequence ids, by position or name. Ids may be text. The column
+        is not an input. ``fit``, ``predict`` and ``score`` start every sequence at rest;
+        ``partial_fit``, ``partial_fit_predict``, ``advance`` and ``forecast`` continue the sequence
+        of the last row. Pipelines, ``cross_val_score`` and ``GridSearchCV`` then work on many
+        sequences without metadata routing. `n_features_in_`, `feature_names_in_` and positions in
+        `feedback` count this column too. By default no column holds ids, and the argument
+        `sequence_id` may give them.
 
     warm_start : bool, default=False
-        If True, ``fit`` continues from the present weights, gains and statistics.
+        Whether ``fit`` continues from the present weights, gains and statistics.
 
     verbose : bool, default=False
-        Print the loss of each epoch.
+        Whether to print the loss of each epoch.
 
     random_state : int, RandomState instance or None, default=None
-        Determines the initial weights.
+        Determines the initial weights. Pass an int for the same result in every call. By default
+        each ``fit`` starts from other weights.
 
     Attributes
     ----------
@@ -284,11 +290,11 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         read-only copy. Of a programmer W, of shape (n_memory, n_outputs).
 
     state_ : ndarray of shape (n_states,)
-        What a prediction carries from row to row: net of the n units, and what else
-        the fast weights are made of; of a programmer h, the last inputs, H and G. Zero at rest.
-        This is a read-only copy from after the last row that was fitted or learned.
-        Assign such an array to go on from there; the learning rule then knows nothing of earlier
-        rows. Values that gaps in `X` hold are not in it.
+        All that a prediction carries from row to row: net of the n units, and what else the fast
+        weights are made of; of a programmer h, the last inputs, H and G. The state is zero at rest.
+        The attribute is a read-only copy of the state after the last row that was fitted or
+        learned. Assign an array of this shape to go on from there; the learning rule then knows
+        nothing of earlier rows. Values that are held over gaps in `X` are not part of the state.
 
     n_iter_ : int
         Number of epochs of ``fit``.
@@ -298,20 +304,21 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         epoch.
 
     loss_curve_ : list of float
-        After each epoch, half the mean squared error of the frozen network over the training rows,
-        in the units in which the network works (standardised, those of [0, 1], or yours).
+        Half the mean squared error of the frozen network over the training rows after each epoch,
+        in the units in which the network works: standardised, those of [0, 1], or yours with
+        ``standardize=False``.
 
     loss_ : float
-        The last of them.
+        The last loss.
 
     best_loss_ : float
-        That of the weights that were kept.
+        The loss of the weights that were kept.
 
     validation_scores_ : list of float or None
-        After each epoch, R^2 on the held-out rows. None without `early_stopping`.
+        R^2 on the held-out rows after each epoch. None without `early_stopping`.
 
     best_validation_score_ : float or None
-        That of the weights that were kept.
+        The score of the weights that were kept.
 
     n_outputs_ : int
         Number of outputs.

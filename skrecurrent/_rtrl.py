@@ -38,12 +38,12 @@ _BIAS_SCALE = 0.2
 class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     """Recurrent regressor trained by exact gradients, online or by second-order least squares.
 
-    A row of `X` is one time step, and the network carries its state from row to row. In a stream,
-    ``partial_fit``, its weights are changed after every row by a step along the exact gradient of
-    that row's error, which knows how all earlier rows led there: nothing is truncated, and no past
-    rows are stored (real-time recurrent learning, [1]_, [2]_). ``fit`` has all rows at once and by
-    default solves the nonlinear least squares problem with their exact Jacobian, from several
-    starts, which where there is little noise is more accurate by orders of magnitude.
+    A row of `X` is one time step, and the network carries its state from row to row. ``fit`` has
+    all rows at once. By default it solves the nonlinear least squares problem with the exact
+    Jacobian of all errors, from several starts. ``partial_fit`` learns a stream. It changes weights
+    after every row, by the exact gradient of the error of that row: the gradient knows how all
+    earlier rows led there, nothing is truncated, and no past rows are stored (real-time recurrent
+    learning, [1]_, [2]_).
 
     The network has n = n_outputs + n_hidden units. With phi(k) = [tanh x(k); u(k); 1] it follows
     the Euler step of dx/dt = -x + W phi::
@@ -55,22 +55,22 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Parameters
     ----------
     n_hidden : int, default=20
-        Number of hidden units. Time per row grows with the cube of it, in streams of "auto" and
-        "lm" with its square (see Notes).
+        Number of hidden units. Time per row grows with its cube; in streams of "auto" and "lm" it
+        grows with its square (see Notes).
 
     solver : {"auto", "lm", "dekf", "sgd", "adam"}, default="auto"
-        How ``fit`` finds the weights. ``partial_fit`` follows the last three; with the first two it
-        is a learner of its own (see Notes, Streams):
+        How ``fit`` finds the weights. ``partial_fit`` uses "dekf", "sgd" and "adam" as well. With
+        "auto" and "lm" a stream has another learning rule, which Notes describe under Streams.
 
-        - "auto": "lm" unless hidden units have more than 5000 weights, which are
+        - "auto": "lm", unless hidden units have more than 5000 weights. Then ``fit`` uses "dekf"
+          and gives a ``UserWarning``. The number of these weights is
           n_hidden (n_hidden + n_features + 1), or n_hidden + n_features + 1 with
-          ``train_hidden=False``; else "dekf", of which a ``UserWarning`` tells. The number of rows
-          has no say.
+          ``train_hidden=False``. The choice does not depend on the number of rows.
         - "lm": Levenberg-Marquardt on the exact Jacobian of all errors, from several starts (see
-          Notes). Output feedback is not trained, and zero in a new network.
+          Notes). Output feedback is not trained; it is zero in a new network.
         - "dekf": passes of the node-decoupled extended Kalman filter [4]_, the recursive least
-          squares of nonlinear networks. Needs no learning rate, and far fewer passes than the
-          others.
+          squares of nonlinear networks. The filter needs no learning rate, and far fewer passes
+          than "sgd" and "adam".
         - "sgd": passes of ``W -= learning_rate_init * gradient``.
         - "adam": passes of Adam, with the usual constants.
 
@@ -78,143 +78,152 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         Step size of "sgd" and "adam".
 
     init : {"auto", "random", "mixed", "delay-line", "cycle"}, default="auto"
-        What "lm" starts from. Other solvers, and streams that begin without ``fit``, start from a
-        random network.
+        The network that "lm" starts from. Other solvers, and streams that begin without ``fit``,
+        start from a random network.
 
-        - "auto": all of the following; the last rows say which one is trained to the end.
+        - "auto": all of the networks below are tried. Errors on the last rows decide which one is
+          trained to the end.
         - "random": random weights of the given `spectral_radius`.
-        - "mixed": the same with half that radius, and six units in ten slow: their Euler steps are
-          spaced evenly from 1 to 0.01 on a logarithmic scale. Needs ``dt=None``.
-        - "delay-line": every unit passes on what the one before it was; one line per input.
-        - "cycle": the same in a ring, all units of which read the inputs.
+        - "mixed": random weights of half that radius. Six units in ten are slow: their Euler steps
+          are spaced evenly from 1 to 0.01 on a logarithmic scale. This start needs ``dt=None``.
+        - "delay-line": every unit passes on the value of the unit before. There is one line for
+          each input.
+        - "cycle": the units form a ring, pass on their values, and all read the inputs.
 
     train_hidden : bool, default=True
-        If False, only the weights into the outputs are learned and outputs feed nothing back: an
-        echo state network. Its readout is Bayesian ridge regression, solved at once, with
-        ``solver="lm"``, recursive least squares with "dekf", and in streams those three filters of
-        Notes that read the network alone.
+        Whether the weights into hidden units are learned. If False, the network is an echo state
+        network: only the weights into the outputs are learned, and outputs feed nothing back. With
+        ``solver="lm"`` these weights are found at once, by Bayesian ridge regression; with "dekf"
+        by recursive least squares; in streams of "auto" and "lm" by the three filters that read
+        the network alone (see Notes, Streams).
 
     update_order : {"hidden-first", "synchronous"}, default="hidden-first"
-        Whether the outputs see the hidden units' new values, or all units step at once, as in the
-        papers. A synchronous network needs one more row to combine inputs nonlinearly: it cannot
-        learn the product of two inputs of the same row.
+        Whether the outputs see the new values of the hidden units, or all units step at once, as in
+        the papers. A synchronous network needs one more row to combine inputs nonlinearly, so it
+        cannot learn the product of two inputs of the same row.
 
     dt : float, default=None
         Euler step of the hidden units, in (0, 1]; 1 is discrete time. Smaller values make the units
-        leaky integrators, slower by 1 / dt rows. None leaves it to `init` with "lm", and is 1
-        otherwise.
+        leaky integrators, which remember some 1 / dt rows. By default `init` chooses the steps with
+        "lm", and they are 1 otherwise.
 
     output_dt : float, default=None
-        Euler step of the output units. None is `dt`, or 1 if that is None too.
+        Euler step of the output units. By default this is `dt`, or 1 if `dt` is None too.
 
     spectral_radius : float, default=0.9
         Largest absolute eigenvalue of the initial weights among the hidden units.
 
     max_iter : int, default=None
-        Largest number of epochs of ``fit``: steps of "lm" from each start and in each of its
-        stages, passes over the rows of the others. None is 50 for "lm", 20 for "dekf", 150 for
-        "sgd" and "adam". On noise-free series "lm" still gains from 200.
+        Largest number of epochs of ``fit``. For "lm" these are steps, from each start and in each
+        stage; for the other solvers they are passes over the rows. By default 50 for "lm", 20 for
+        "dekf", and 150 for "sgd" and "adam". On noise-free series "lm" still gains from 200.
 
     tol : float, default=1e-4
         Relative decrease of the loss that counts as an improvement.
 
     n_iter_no_change : int, default=None
-        ``fit`` stops, with "lm" from this start, after so many epochs in a row without improvement.
-        None is 20 for "lm" and 10 for the others.
+        ``fit`` stops after so many epochs in a row without improvement; "lm" then leaves that
+        start. By default 20 for "lm" and 10 for the other solvers.
 
     early_stopping : bool, default=False
-        Judge epochs by the last rows, which are then not trained on, rather than by the training
-        rows. With several sequences the last of them are held out whole.
+        Whether to judge epochs by the last rows, which are then not trained on, rather than by the
+        training rows. Of several sequences the last ones are held out as a whole.
 
-        Without it "lm" does something like it by itself: it judges by the last 15 % of the rows,
-        and ends by learning these too.
+        "lm" does something similar without this parameter: it judges by the last 15 % of the rows,
+        and learns these rows, too, in the end.
 
     validation_fraction : float, default=0.1
-        Part of the rows held out by early stopping, which are those that judge "lm" then.
+        Part of the rows held out by early stopping. "lm" is then judged by these rows.
 
     standardize : bool, default=True
-        Standardise inputs and targets inside. ``fit`` uses the statistics of the training rows. A
-        stream that starts with ``partial_fit`` updates them row by row, until 100 values of a
-        column have come that differ from the one before, and anew when the scale of a column has
-        grown by far. Values in a stream count as at most ten deviations off. If False, bring inputs
-        and targets to about unit scale yourself.
+        Whether to standardise inputs and targets inside. ``fit`` uses the statistics of the
+        training rows. A stream that starts with ``partial_fit`` updates them row by row, until 100
+        values of a column have come that differ from the value before. They begin anew when the
+        scale of a column has grown eightfold. A value in a stream counts as at most ten standard
+        deviations from the mean. If False, bring inputs and targets to about unit scale yourself.
 
     stateful : bool, default=True
-        If False, every row is a sequence of its own, started from rest. Rows are then exchangeable
-        as in other regressors, and `sequence_id`, ``advance`` and ``forecast`` raise.
+        Whether the state goes on from row to row. If False, every row is a sequence of its own and
+        starts at rest. Rows are then exchangeable, as in other regressors, and `sequence_id`,
+        ``advance`` and ``forecast`` raise an error.
 
     sequence_column : int or str, default=None
-        The column of `X` that holds sequence ids, by position or name; ids may be text. It is no
-        input. ``fit``, ``predict`` and ``score`` start every sequence at rest; ``partial_fit``,
-        ``advance`` and ``forecast`` continue the sequence of the last row. With it pipelines,
-        ``cross_val_score`` and ``GridSearchCV`` work on many sequences without metadata routing.
-        `n_features_in_`, `feature_names_in_` and positions in `feedback` count this column too. By
-        default ids are given by the argument `sequence_id`, if at all.
+        The column of `X` that holds sequence ids, by position or name. Ids may be text. The column
+        is not an input. ``fit``, ``predict`` and ``score`` start every sequence at rest;
+        ``partial_fit``, ``partial_fit_predict``, ``advance`` and ``forecast`` continue the sequence
+        of the last row. Pipelines, ``cross_val_score`` and ``GridSearchCV`` then work on many
+        sequences without metadata routing. `n_features_in_`, `feature_names_in_` and positions in
+        `feedback` count this column too. By default no column holds ids, and the argument
+        `sequence_id` may give them.
 
     warm_start : bool, default=False
-        If True, ``fit`` continues from the present weights and statistics, for "lm" the only start.
+        Whether ``fit`` continues from the present weights and statistics. They are then the only
+        start of "lm".
 
     verbose : bool, default=False
-        Print the loss of each epoch.
+        Whether to print the loss of each epoch.
 
     n_jobs : int, default=None
-        Number of threads in which "lm" works on its starts. The result does not depend on it, to
-        the last bit.
+        Number of threads in which "lm" works on its starts; -1 means all processors. By default
+        one. The result does not depend on this number, to the last bit.
 
     random_state : int, RandomState instance or None, default=None
-        Determines the initial weights.
+        Determines the initial weights. Pass an int for the same result in every call. By default
+        each ``fit`` starts from other weights.
 
     Attributes
     ----------
     weights_ : ndarray of shape (n, n + n_features + 1)
         A read-only copy of all weights; columns are units, inputs, bias, and output units come
-        first. Assigning an array of this shape changes the network. In a stream that has the
-        learner of "auto" and "lm" its hidden rows stay as they are, and its output rows are what
-        the filters that read it amount to; the further units, lags and filters of that learner (see
-        Notes, Streams) are memory of the rule. Assigning starts all filters and averages anew.
+        first. Assigning an array of this shape changes the network. In a stream of "auto" or "lm"
+        the hidden rows stay as they are, and the output rows are the average of the filters that
+        read the network. Further units, lags and filters (see Notes, Streams) belong to the
+        learning rule, not to the weights. Assigning weights starts all filters and averages anew.
 
     state_ : ndarray of shape (n_states,)
-        What a prediction carries from row to row: the states x of the n units, and in a
-        stream those of its further units and the inputs that it remembers (see Notes, Streams).
-        Zero at rest. This is a read-only copy from after the last row that was fitted or learned.
-        Assign such an array to go on from there; the learning rule then knows nothing of earlier
-        rows. Values that gaps in `X` hold are not in it.
+        All that a prediction carries from row to row: the states x of the n units and, in a
+        stream, the states of its further units and the inputs that it remembers (see Notes,
+        Streams). The state is zero at rest. The attribute is a read-only copy of the state after
+        the last row that was fitted or learned.
+        Assign an array of this shape to go on from there; the learning rule then knows nothing of
+        earlier rows. Values that are held over gaps in `X` are not part of the state.
 
     n_iter_ : int
-        Number of epochs of ``fit``: passes, or steps of "lm" from the start that was chosen, later
-        stages left out.
+        Number of epochs of ``fit``: passes, or steps of "lm" from the start that was chosen. Later
+        stages of "lm" are not counted.
 
     solver_ : {"lm", "dekf", "sgd", "adam"}
         How ``fit`` found the weights.
 
     init_ : {"random", "mixed", "delay-line", "cycle", "given"}
-        The start that was chosen; "given" with ``warm_start=True``.
+        The start that was chosen, "given" if ``fit`` continued by ``warm_start=True``.
 
     init_errors_ : dict
-        What chose it, by start: the error of the best network by which it was judged, a mean square
-        in the units in which the network works. With ``train_hidden=False`` minus twice the
-        logarithm of the evidence. Empty for other solvers than "lm".
+        The errors that decided between the starts, by start: the mean square, in the units in which
+        the network works, that the best network from this start was judged by. With
+        ``train_hidden=False`` this is minus twice the logarithm of the evidence. The dict is empty
+        for other solvers than "lm".
 
     t_ : int
         Number of rows with a known target that were learned from. ``fit`` counts a row in every
         epoch.
 
     loss_curve_ : list of float
-        After each epoch, half the mean squared error of the frozen network over the training rows,
-        in the units in which the network works (standardised, or yours). With "lm" over those rows
-        that it was learning and that count in full (see Notes).
+        Half the mean squared error of the frozen network over the training rows after each epoch,
+        in the units in which the network works: standardised, or yours with ``standardize=False``.
+        With "lm" the mean is over the rows that were being learned and count in full (see Notes).
 
     loss_ : float
-        The last of them.
+        The last loss.
 
     best_loss_ : float
-        That of the weights that were kept.
+        The loss of the weights that were kept.
 
     validation_scores_ : list of float or None
-        After each epoch, R^2 on the held-out rows. None without `early_stopping`.
+        R^2 on the held-out rows after each epoch. None without `early_stopping`.
 
     best_validation_score_ : float or None
-        That of the weights that were kept.
+        The score of the weights that were kept.
 
     n_outputs_ : int
         Number of outputs.
@@ -240,9 +249,9 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     are tied to their first values, and those into outputs to zero, by a decay that the noise of
     that readout sets, and that is halved after every step.
 
-    Which start is best, and when to stop, is read off the last 15 % of the rows, at most 2000: by
-    the errors there, by a tenth of those that the network makes after a restart from rest in
-    mid-record, and by whether its predictions stay in the range of the targets after such restarts.
+    The last 15 % of the rows, at most 2000, decide which start is best and when to stop. Three
+    things count: the errors there; a tenth of the errors after a restart from rest in mid-record;
+    and whether predictions stay in the range of the targets after such restarts.
     With up to 1000 rows all starts run to their end; with more, three of them go on after 8 steps,
     two after 20 and one after 32. They learn the last 8000 rows at most before those that judge;
     the best network then goes on with four times as many, and so on until it has seen all. In the
@@ -258,34 +267,36 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Callbacks see a task "start" for each start, and in it a task "epoch" for each step; those of
     later stages are named "epoch, more rows" and "epoch, all rows".
 
-    **Streams.** With "auto" and "lm" a stream with n_hidden units is made of a network of n_hidden
-    units that stay as they are, up to 100 units in all that also stay and read these, the last 20
-    inputs and products of the last 10, and a small network of n_hidden / 2 units, at most 15, that
-    learns. Four predictions of each output follow: by the network; by its hidden units, the further
-    units, lags and products together; by lags alone; and by the small network, which reads 10 lags.
-    (With m features 20 / m and 10 / m rows are read.)
-    Each of the first three comes from three Kalman filters, for systems that stay, for systems that
-    move and for few or noisy rows, the rows of which are averaged with weights that fall with the
-    eighth power of their recent squared errors. All weights of the small network, its hidden rows
-    and its readout, are learned by one extended Kalman filter on their exact gradient [1]_. The
-    four predictions are averaged like the filters, so that learning costs little where it does not
-    help. A prediction counts as at most ten standard deviations of the targets off their mean; one
-    that is a hundred times as far off has exploded, and what made it begins anew.
+    **Streams.** With "auto" and "lm" each output is predicted in four ways:
 
-    If the recent deviation of a column exceeds that of its units eightfold, these begin anew; what
-    was learned of a target is re-expressed in the new ones if it explained the target, and no
-    filter is sure of it any more.
+    - by a network of n_hidden units that stay as they are;
+    - by these units together with further units that also stay and read them (up to 100 units in
+      all), the last 20 inputs, and products of two of the last 10;
+    - by the last 20 inputs alone;
+    - by a small network of n_hidden / 2 units, at most 15, that learns and reads the last 10
+      inputs.
 
-    After ``fit`` the filters that read the network start from its J'J: what was fitted is kept
-    until the series says otherwise. The network and its filters only are there with
-    ``train_hidden=False``.
+    (With m features 20 / m and 10 / m rows are read.) The readouts of the first three are learned
+    by three Kalman filters each: for systems that stay, for systems that move, and for few or noisy
+    rows. Filters are averaged with weights that fall with the eighth power of their recent squared
+    errors. One extended Kalman filter learns all weights of the small network on their exact
+    gradient [1]_. The four predictions are averaged like the filters, so that a part that does not
+    help costs little. A prediction counts as at most ten standard deviations of the targets from
+    their mean. A prediction that is a hundred times as far from the mean has exploded, and the part
+    that made it begins anew.
+
+    If the recent deviation of a column exceeds that of its units eightfold, the units begin anew.
+    If the learner explained the target, its knowledge is re-expressed in the new units; either way
+    all filters become unsure.
+
+    After ``fit`` the filters that read the network start from its J'J, so that what was fitted is
+    kept until the series says otherwise. With ``train_hidden=False`` the first way is the only one.
 
     "dekf", "sgd" and "adam" compute the gradient by Schmidhuber's blocks [3]_ in O(n^3) operations
     per row, where the plain recursion of [1]_ needs O(n^4); the result is the same to rounding.
     Memory is O(n^2 q) with q = n + n_features + 1, for streams of "auto" and "lm" O(q^2), and does
-    not depend on the number of rows. In megabytes,
-    with one feature and one output, for streams with three solvers ("lm" streams like "auto") and
-    for a fit to 2000 rows with "lm":
+    not depend on the number of rows. The table has megabytes, with one feature and one output, of
+    streams with three solvers ("lm" streams like "auto") and of a fit to 2000 rows with "lm":
 
     ========  =====  =====  =====  =====  =====  ======
     n_hidden     10     20     50    100    200     400
@@ -301,16 +312,16 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     The learning rule's memory (the unfinished block, covariances, lags) is part of the fitted
     estimator: pickling it in mid-stream changes nothing. ``predict`` continues from `state_` on a
-    copy, so cross-validation with ``TimeSeriesSplit``, whose test rows follow its training rows, is
-    right; where rows were left out in between, give `sequence_id` or call ``advance``.
+    copy. Cross-validation with ``TimeSeriesSplit`` is right, because its test rows follow its
+    training rows. Where rows lie in between, give `sequence_id` or call ``advance``.
 
     scikit-learn has no tag for rows whose order matters. The estimator therefore sets the tag
     ``non_deterministic`` while ``stateful=True``, which turns off the two common checks that
     contradict recurrence (and one more, which passes). It is deterministic for a given
     `random_state`, and all checks pass with ``stateful=False``.
 
-    On short, noisy and nearly linear series ridge regression on lagged values is as good; compare
-    before you use a recurrent network there.
+    Compare with ridge regression on lagged values where a series is short, noisy and nearly linear:
+    there the two are close.
 
     References
     ----------
@@ -323,7 +334,7 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     .. [4] G. V. Puskorius and L. A. Feldkamp, "Neurocontrol of nonlinear dynamical systems with
        Kalman filter trained recurrent networks", IEEE Transactions on Neural Networks 5(2),
        279-297, 1994.
-    .. [5] D. J. C. MacKay, "Bayesian interpolation", Neural Computation 4(3), 415-447, 1992.
+    .. [5] David MacKay, "Bayesian interpolation", Neural Computation 4(3), 415-447, 1992.
     .. [6] K. Madsen, H. B. Nielsen and O. Tingleff, "Methods for non-linear least squares
        problems", Technical University of Denmark, 2004; for damping.
     .. [7] M. K. Transtrum and J. P. Sethna, "Improvements to the Levenberg-Marquardt algorithm for

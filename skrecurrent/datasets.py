@@ -25,6 +25,7 @@ __all__ = [
     "make_roessler",
     "make_switching_regression",
     "make_switching_system",
+    "make_two_tanks",
     "stack_sequences",
 ]
 
@@ -56,6 +57,21 @@ _SYSTEM_SHORTEST, _SYSTEM_LONGEST = 150, 250
 # Plants: what a machine's own numbers are drawn from.
 _PLANT_GAIN, _PLANT_OFFSET, _PLANT_TIME = (0.5, 2.0), (-1.0, 1.0), (1.0, 5.0)
 _PLANT_STEEPNESS, _PLANT_CENTRE = (1.0, 4.0), (-0.5, 0.5)
+
+# The two tanks, in cm and s, made up once from plausible sizes. At this step of integration levels
+# are off by less than 1e-3 cm; twice the step is nearly unstable while water runs over a rim.
+_TANK_AREA = 150.0  # cm2, of both
+_TANK_HEIGHT = (20.0, 25.0)  # cm, upper and lower
+_OUTLET_AREA = (1.0, 1.1)  # cm2, upper and lower, as seen by the jet
+_SPILL_CAUGHT = 0.5  # share of what the upper tank spills that falls into the lower one
+_GRAVITY = 981.0  # cm/s2
+_WEIR = 530.0  # cm3/s over a rim of 30 cm for a head of 1 cm
+_TANK_INTERVAL = 5.0  # s, from row to row
+_TANK_STEP = 0.25  # s
+_TANK_TRANSIENT = 100  # rows
+_LARGEST_INFLOW = 16.0  # l/min
+_NEW_INFLOW = 0.1  # probability, per row
+_FLOW_UNIT = 1000 / 60  # cm3/s per l/min
 
 
 def _narma_outputs(u, order):
@@ -729,6 +745,109 @@ def make_plants(n_sequences=100, *, n_samples=80, kind="common", noise=0.02, ran
     return stack_sequences(np.stack([u, y[:, :-1]], axis=2), y[:, 1:])
 
 
+def _outlet(level, area):
+    """Torricelli's law."""
+    return area * (2 * _GRAVITY * max(level, 0.0)) ** 0.5
+
+
+def _spill(level, height):
+    """What runs over the rim, as over a weir."""
+    return _WEIR * max(level - height, 0.0) ** 1.5
+
+
+def _tank_velocities(levels, drive):
+    """How fast the two levels rise, in cm/s; ``drive`` is the inflow and the lower outlet."""
+    (upper, lower), (inflow, lower_outlet) = levels, drive
+    from_upper, spilled = _outlet(upper, _OUTLET_AREA[0]), _spill(upper, _TANK_HEIGHT[0])
+    to_lower = from_upper + _SPILL_CAUGHT * spilled
+    from_lower = _outlet(lower, lower_outlet) + _spill(lower, _TANK_HEIGHT[1])
+    return (
+        (inflow - from_upper - spilled) / _TANK_AREA,
+        (to_lower - from_lower) / _TANK_AREA,
+    )
+
+
+def _lower_levels(inflows, outlets):
+    """The level of the lower tank after each row; inflows in cm3/s."""
+    levels, found = [0.0, 0.0], []
+    for drive in zip(inflows, outlets, strict=True):
+        for _ in range(round(_TANK_INTERVAL / _TANK_STEP)):
+            levels = _rk4_step(_tank_velocities, levels, _TANK_STEP, (drive, drive, drive))
+        found.append(levels[1])
+    return np.array(found)
+
+
+@validate_params(
+    {
+        "n_samples": [_AT_LEAST_ONE],
+        "noise": [_NOT_NEGATIVE],
+        "clog": [Interval(Real, 0, 1, closed="left")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_two_tanks(n_samples=1000, *, noise=0.05, clog=0.0, random_state=None):
+    """Simulate two water tanks, one above the other, and the task to tell the level of the lower.
+
+    A pump fills the upper tank. Its outlet fills the lower tank, whose outlet leads to a sump.
+    With levels h in cm, areas A = 150 cm2 and outlets a = 1 and 1.1 cm2, the levels follow
+    Torricelli's law::
+
+        A dh1/dt = inflow - a1 sqrt(2 g h1) - spill1
+        A dh2/dt = a1 sqrt(2 g h1) + spill1 / 2 - a2 sqrt(2 g h2) - spill2
+
+    The tanks are 20 and 25 cm high. What runs over a rim is 530 (h - height)^1.5 cm3/s, a weir of
+    30 cm; half of what the upper tank spills falls into the lower one. The flow through the pump is
+    uniform on [0, 16) l/min and is kept for ten rows on average. A row is 5 s. The plant starts
+    empty, and the first 100 rows are discarded.
+
+    The level must be told from the flow of the pump alone, so a regressor has to remember what the
+    tanks hold. Square roots and rims make the plant nonlinear.
+
+    Parameters
+    ----------
+    n_samples : int, default=1000
+        Number of rows.
+    noise : float, default=0.05
+        Standard deviation of the sensor's errors, in cm.
+    clog : float, default=0.0
+        The share of the lower outlet that is closed from row ``n_samples // 2`` on, from 0 to less
+        than 1.
+    random_state : int, RandomState instance or None, default=None
+        Determines the flow of the pump and the errors of the sensor. Pass an int for reproducible
+        output across calls. The same int with another `clog` or `noise` gives the same flow.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, 1)
+        The flow through the pump during the 5 s of the row, in l/min.
+    y : ndarray of shape (n_samples,)
+        The measured level of the lower tank at the end of the row, in cm.
+
+    References
+    ----------
+    .. [1] M. Schoukens and J. P. Noel, "Three benchmarks addressing open challenges in nonlinear
+       system identification", IFAC-PapersOnLine 50(1), 446-451, 2017; for a plant of this kind.
+
+    Examples
+    --------
+    >>> from skrecurrent.datasets import make_two_tanks
+    >>> X, y = make_two_tanks(500, random_state=0)
+    >>> X.shape, y.shape
+    ((500, 1), (500,))
+    """
+    rng = check_random_state(random_state)
+    n_rows = _TANK_TRANSIENT + n_samples
+    drawn, is_new = rng.uniform(0, _LARGEST_INFLOW, n_rows), rng.uniform(size=n_rows) < _NEW_INFLOW
+    is_new[0] = True
+    inflow = drawn[is_new][np.cumsum(is_new) - 1]
+    outlet = np.full(n_rows, _OUTLET_AREA[1])
+    outlet[_TANK_TRANSIENT + n_samples // 2 :] *= 1 - clog
+    levels = _lower_levels((_FLOW_UNIT * inflow).tolist(), outlet.tolist())
+    measured = levels + noise * rng.standard_normal(n_rows)
+    return inflow[_TANK_TRANSIENT:, None].copy(), measured[_TANK_TRANSIENT:].copy()
+
+
 def _load_series(name, feature_name, target_name, descr, make_index, return_X_y, as_frame):
     """Load the series in ``name``.csv (columns time, value) as the task to predict its next value.
 
@@ -985,7 +1104,8 @@ def _check_inputs(X, name):
 
 
 def _check_targets(y, n_rows, name):
-    is_single = y.size == 1
+    # One row with as many targets as the sequence has rows is a column that was written as a row.
+    is_single = y.shape[:1] == (1,) and (n_rows == 1 or y.shape != (1, n_rows))
     if y.ndim > 2 or 0 in y.shape or not (is_single or len(y) == n_rows):
         raise ValueError(
             f"{name} must hold one target, or have shape ({n_rows},) or ({n_rows}, n_outputs) "
@@ -1032,10 +1152,11 @@ def stack_sequences(X_list, y_list):
         The inputs. Member ``i`` of a list has shape ``(n_rows_i, n_features)``; the lengths may
         differ.
     y_list : list of array-like, or array-like of shape (n_sequences, n_rows), \
-            (n_sequences, n_rows, n_outputs) or (n_sequences,)
+            (n_sequences, n_rows, n_outputs), (n_sequences,) or (n_sequences, 1, n_outputs)
         The targets, one member per sequence. Member ``i`` of a list has shape ``(n_rows_i,)`` or
-        ``(n_rows_i, n_outputs)``, or it holds a single number, the target at the end of the
-        sequence. NaN means no target.
+        ``(n_rows_i, n_outputs)``. Or it is the target at the end of the sequence: a single number,
+        or an array of shape ``(1, n_outputs)`` where n_outputs is not n_rows_i. NaN means no
+        target.
 
     Returns
     -------

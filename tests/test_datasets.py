@@ -24,10 +24,11 @@ from skrecurrent.datasets import (
     make_roessler,
     make_switching_regression,
     make_switching_system,
+    make_two_tanks,
     stack_sequences,
 )
 
-GENERATORS = [make_narma, make_mackey_glass, make_lorenz, make_roessler]
+GENERATORS = [make_narma, make_mackey_glass, make_lorenz, make_roessler, make_two_tanks]
 NEXT_VALUE_GENERATORS = [make_mackey_glass, make_lorenz]
 SEQUENCE_GENERATORS = [
     make_associative_recall,
@@ -135,6 +136,8 @@ def test_invalid_common_parameter_of_sequences(make, params):
         (make_switching_regression, {"noise": -0.1}),
         (make_switching_system, {"n_samples": 0}),
         (make_switching_system, {"noise": -0.1}),
+        (make_two_tanks, {"noise": -0.1}),
+        (make_two_tanks, {"clog": 1.0}),
     ],
 )
 def test_invalid_parameter(make, params):
@@ -212,6 +215,53 @@ def test_narma_draws_a_diverging_input_again():
 def test_narma_that_never_stays_bounded():
     with pytest.raises(ValueError, match="order=20 stayed bounded over n_samples=500"):
         make_narma(500, order=20, random_state=0)
+
+
+# Two tanks
+
+
+def levels_of_two_tanks(X, start, outlets):
+    """Levels of both tanks at the end of each row, by SciPy; equations as in the docstring."""
+
+    def derivative(t, h, inflow, outlet):
+        flows = np.array([1.0, outlet]) * np.sqrt(2 * 981 * np.maximum(h, 0))
+        spills = 530 * np.maximum(h - [20, 25], 0) ** 1.5
+        into = np.array([inflow, flows[0] + spills[0] / 2])
+        return (into - flows - spills) / 150
+
+    levels = [np.array(start)]
+    for inflow, outlet in zip(X[:, 0] / 0.06, outlets):
+        run = solve_ivp(
+            derivative, (0, 5), levels[-1], args=(inflow, outlet), rtol=1e-8, atol=1e-8, max_step=1
+        )
+        levels.append(run.y[:, -1])
+    return np.array(levels[1:])
+
+
+@pytest.mark.parametrize("clog", [0.0, 0.4])
+def test_two_tanks_solve_their_equations(monkeypatch, clog):
+    monkeypatch.setattr(datasets, "_TANK_TRANSIENT", 0)
+    X, y = make_two_tanks(200, noise=0.0, clog=clog, random_state=0)
+    levels = levels_of_two_tanks(X, [0.0, 0.0], np.r_[[1.1] * 100, [1.1 * (1 - clog)] * 100])
+    assert (levels.max(axis=0) > [20, 25]).tolist() == [True, clog > 0], "which rims are reached"
+    assert_allclose(y, levels[:, 1], rtol=0, atol=1e-3)
+
+
+def test_clogging_and_noise_leave_the_flow_alone():
+    X, y = make_two_tanks(200, random_state=0)
+    clogged_X, clogged_y = make_two_tanks(200, clog=0.4, random_state=0)
+    assert_array_equal(clogged_X, X)
+    assert_array_equal(clogged_y[:100], y[:100])
+    assert (clogged_y[110:] > y[110:]).all()
+    exact = make_two_tanks(200, noise=0.0, random_state=0)[1]
+    assert np.std(y - exact) == pytest.approx(0.05, rel=0.2)
+
+
+def test_flow_of_two_tanks_is_kept_for_ten_rows_on_average():
+    X, _ = make_two_tanks(5000, random_state=0)
+    assert X.min() >= 0
+    assert X.max() < 16
+    assert np.mean(np.diff(X[:, 0]) == 0) == pytest.approx(0.9, abs=0.02)
 
 
 # Mackey-Glass
@@ -627,6 +677,11 @@ def test_stack_one_target_per_sequence(y_list):
 def test_stack_one_target_per_sequence_keeps_the_output_axis():
     _, y, _ = stack_sequences(np.zeros((2, 2, 1)), np.array([[[7.0]], [[8.0]]]))
     assert_array_equal(y, [[np.nan], [7], [np.nan], [8]])
+
+
+def test_stack_one_target_per_sequence_of_several_outputs():
+    _, y, _ = stack_sequences(sequences([3, 1], 1), np.eye(2)[:, None])
+    assert_array_equal(y, [[np.nan, np.nan], [np.nan, np.nan], [1, 0], [0, 1]])
 
 
 def test_stack_mixes_full_and_single_targets():

@@ -87,7 +87,7 @@ FLOORS = [
     {"_fitted"},
     {"_epochs", "_forecast"},
     {"_least_squares"},
-    {"_base", "_rtrl", "_aprl", "_fast_weight"},
+    {"_base", "_forecast", "_rtrl", "_aprl", "_fast_weight"},
     {"inspection", "datasets", "__init__"},
 ]
 BESIDE = {"_threads", "_reservoir", "_machine", "_compat", "_numbers", "_version", "exceptions"}

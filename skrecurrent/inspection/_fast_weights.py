@@ -35,7 +35,7 @@ class FastWeightsDisplay:
         What the columns of `weights` come from.
 
     sequence_id : array-like of shape (n_samples,), default=None
-        Which sequence each row belongs to. None if all rows are one.
+        Which sequence each row belongs to. By default all rows are one.
 
     Attributes
     ----------
@@ -102,7 +102,7 @@ class FastWeightsDisplay:
             Which unit's weights, a row of `weights_`: output units come first.
 
         ax : matplotlib Axes, default=None
-            The axes to draw on. None makes a new figure.
+            The axes to draw on. By default a new figure is made.
 
         image_kw : dict, default=None
             Keyword arguments of ``imshow``.
@@ -159,7 +159,7 @@ class FastWeightsDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            The axes to draw on. None makes a new figure.
+            The axes to draw on. By default a new figure is made.
 
         unit : int, default=0
             Which unit's weights: output units come first.

@@ -13,9 +13,9 @@ _DEVIATIONS = 1.645
 class ForecastDisplay:
     """Observed and predicted values over time, one panel per output.
 
-    Around predictions with a standard deviation a band shows where 90 % of the values should be.
-    Lines are broken where another sequence starts, which a thin vertical line marks, and where a
-    value is missing. Use :meth:`from_estimator` or :meth:`from_predictions` to create it; all
+    If predictions have a standard deviation, a band shows where 90 % of the values should be. Lines
+    are broken where a value is missing and where another sequence starts; a thin vertical line
+    marks the start. Use :meth:`from_estimator` or :meth:`from_predictions` to create it; all
     parameters are stored as attributes.
 
     Parameters
@@ -27,17 +27,17 @@ class ForecastDisplay:
         Predictions.
 
     y_std : ndarray of the same shape, default=None
-        Their standard deviations. None draws no band.
+        Their standard deviations. By default no band is drawn.
 
     sequence_id : array-like of shape (n_samples,), default=None
-        Which sequence each row belongs to. None if all rows are one.
+        Which sequence each row belongs to. By default all rows are one.
 
     index : array-like of shape (n_samples,), default=None
         Where the rows stand on the horizontal axis: dates or numbers. By default the rows are
         counted.
 
     estimator_name : str, default=None
-        Name of the estimator in the legend; None for "predicted".
+        Name of the estimator in the legend. By default this is "predicted".
 
     Attributes
     ----------
@@ -118,7 +118,7 @@ class ForecastDisplay:
             Observed values, NaN where there is none.
 
         sequence_id : array-like of shape (n_samples,), default=None
-            Which sequence each row belongs to; handed to ``predict`` if given.
+            Which sequence each row belongs to. Given ids are handed to ``predict``.
 
         index : array-like of shape (n_samples,), default=None
             Dates or numbers for the horizontal axis. By default the index of `X`, if that holds
@@ -128,16 +128,16 @@ class ForecastDisplay:
             Whether to ask ``predict`` for standard deviations too, and draw intervals.
 
         ax : matplotlib Axes or array-like of n_outputs Axes, default=None
-            The panels to draw on. None makes a new figure.
+            The panels to draw on. By default a new figure is made.
 
         name : str, default=None
-            Name of the estimator in the legend. None for the name of its class.
+            Name of the estimator in the legend. By default this is the name of its class.
 
         true_kw : dict, default=None
             Keyword arguments of ``plot`` for the observed values.
 
         pred_kw : dict, default=None
-            Those for the predictions.
+            Keyword arguments of ``plot`` for the predictions.
 
         band_kw : dict, default=None
             Keyword arguments of ``fill_between`` for the intervals.
@@ -220,26 +220,26 @@ class ForecastDisplay:
             Predictions, NaN where there is none.
 
         y_std : array-like of the same shape, default=None
-            Standard deviations of the predictions. None draws no intervals.
+            Standard deviations of the predictions. By default no intervals are drawn.
 
         sequence_id : array-like of shape (n_samples,), default=None
-            Which sequence each row belongs to. None if all rows are one.
+            Which sequence each row belongs to. By default all rows are one.
 
         index : array-like of shape (n_samples,), default=None
             Dates or numbers for the horizontal axis. By default the index of `y_true`, if that
             holds dates; else the rows are counted.
 
         ax : matplotlib Axes or array-like of n_outputs Axes, default=None
-            The panels to draw on. None makes a new figure.
+            The panels to draw on. By default a new figure is made.
 
         name : str, default=None
-            Name of the predictions in the legend. None for "predicted".
+            Name of the predictions in the legend. By default this is "predicted".
 
         true_kw : dict, default=None
             Keyword arguments of ``plot`` for the observed values.
 
         pred_kw : dict, default=None
-            Those for the predictions.
+            Keyword arguments of ``plot`` for the predictions.
 
         band_kw : dict, default=None
             Keyword arguments of ``fill_between`` for the intervals.
@@ -322,16 +322,16 @@ class ForecastDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or array-like of n_outputs Axes, default=None
-            The panels to draw on. None makes a new figure.
+            The panels to draw on. By default a new figure is made.
 
         name : str, default=None
-            Name of the predictions in the legend. None for `estimator_name`.
+            Name of the predictions in the legend. By default this is `estimator_name`.
 
         true_kw : dict, default=None
             Keyword arguments of ``plot`` for the observed values.
 
         pred_kw : dict, default=None
-            Those for the predictions.
+            Keyword arguments of ``plot`` for the predictions.
 
         band_kw : dict, default=None
             Keyword arguments of ``fill_between`` for the intervals.

@@ -10,9 +10,9 @@ from skrecurrent.inspection._plotting import axes_given_or_new, style
 class LossCurveDisplay:
     """Training loss after each epoch of ``fit``, and the error on held-out rows.
 
-    Both on one logarithmic axis, the latter dashed and as 1 - R^2, the squared error in units of
-    the targets' variance. A dot marks the best epoch. Use :meth:`from_estimator` to create it; all
-    parameters are stored as attributes.
+    Both are drawn on one logarithmic axis. The error on held-out rows is dashed; it is 1 - R^2, the
+    squared error in units of the variance of the targets. A dot marks the best epoch. Use
+    :meth:`from_estimator` to create the display; all parameters are stored as attributes.
 
     Parameters
     ----------
@@ -20,10 +20,10 @@ class LossCurveDisplay:
         The training loss after each epoch.
 
     validation_scores : array-like of shape (n_epochs,), default=None
-        R^2 on the held-out rows after each epoch; then the best epoch is that of the best score.
+        R^2 on the held-out rows after each epoch. The best epoch is then that of the best score.
 
     estimator_name : str, default=None
-        Name of the estimator in the legend; None for no name.
+        Name of the estimator in the legend. By default there is no name.
 
     Attributes
     ----------
@@ -75,16 +75,17 @@ class LossCurveDisplay:
             :class:`~sklearn.neural_network.MLPRegressor` has one, too.
 
         ax : matplotlib Axes, default=None
-            The axes to draw on, those of another display to compare. None makes a new figure.
+            The axes to draw on, those of another display to compare. By default a new figure is
+            made.
 
         name : str, default=None
-            Name of the estimator in the legend. None for the name of its class.
+            Name of the estimator in the legend. By default this is the name of its class.
 
         line_kw : dict, default=None
             Keyword arguments of ``plot`` for the losses.
 
         validation_kw : dict, default=None
-            Those for the error on held-out rows.
+            Keyword arguments of ``plot`` for the error on held-out rows.
 
         Returns
         -------
@@ -136,16 +137,16 @@ class LossCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            The axes to draw on. None makes a new figure.
+            The axes to draw on. By default a new figure is made.
 
         name : str, default=None
-            Name of the estimator in the legend. None for `estimator_name`.
+            Name of the estimator in the legend. By default this is `estimator_name`.
 
         line_kw : dict, default=None
             Keyword arguments of ``plot`` for the losses.
 
         validation_kw : dict, default=None
-            Those for the error on held-out rows.
+            Keyword arguments of ``plot`` for the error on held-out rows.
 
         Returns
         -------

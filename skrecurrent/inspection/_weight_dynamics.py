@@ -46,18 +46,18 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
             `X` to the next, averaged over the rows with a known target that were learned in the
             epoch, and over the recurrent weights, ``weights_[:n_outputs, :n]``.
         internal_rates : ndarray of shape (n_epochs,)
-            The same for the internal weights, ``weights_[n_outputs:, :n]``.
+            Rate of change of the internal weights, ``weights_[n_outputs:, :n]``.
         row_ratios : ndarray of shape (n_epochs, n_hidden)
             The change of each hidden unit's row over the epoch in units of the change of the row of
             `reference_unit`: the factor that fits best, by least squares over all columns. NaN in
             epochs in which the reference row did not change.
         initial_ratios : ndarray of shape (n_hidden,) or None
-            What `row_ratios` are in every epoch by the lemma: W_i1(0) / W_j1(0), the ratios of the
-            initial weights from the output to the hidden units i, where j is the reference. NaN
-            if these weights start at zero. None if there is more than one output.
+            The value that `row_ratios` have in every epoch by the lemma: W_i1(0) / W_j1(0), the
+            ratios of the initial weights from the output to the hidden units i, where j is the
+            reference. NaN if these weights start at zero. None if there is more than one output.
         reference_unit : int
-            Which hidden unit, counted from 0, is the reference: the one into which the outputs feed
-            the most, initially.
+            The reference, a hidden unit counted from 0: the unit into which the outputs feed the
+            most, initially.
         coupling_distances : ndarray of shape (n_epochs,)
             How much of the internal rows' change over the epoch is *not* coupled: the distance of
             the change dW, of shape (n_hidden, q), from the matrices C G, divided by the norm of dW
@@ -70,7 +70,7 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
     TypeError
         If `estimator` is not an instance of a recurrent regressor of this package.
     ValueError
-        As ``fit``.
+        If ``fit`` raises it.
 
     See Also
     --------
@@ -239,7 +239,7 @@ class WeightDynamicsDisplay:
         Rates of change of internal weights.
 
     estimator_name : str, default=None
-        Name of the estimator in the legends; None for no name.
+        Name of the estimator in the legends. By default there is no name.
 
     Attributes
     ----------
@@ -316,10 +316,11 @@ class WeightDynamicsDisplay:
             Which sequence each row belongs to, as for ``fit``.
 
         axes : array-like of 2 matplotlib Axes, default=None
-            The panels to draw on, those of another display to compare. None makes a new figure.
+            The panels to draw on, those of another display to compare. By default a new figure is
+            made.
 
         name : str, default=None
-            Name of the estimator in the legends. None for the name of its class.
+            Name of the estimator in the legends. By default this is the name of its class.
 
         line_kw : dict, default=None
             Keyword arguments of ``plot`` for all three lines.
@@ -378,10 +379,10 @@ class WeightDynamicsDisplay:
         Parameters
         ----------
         axes : array-like of 2 matplotlib Axes, default=None
-            The panels to draw on. None makes a new figure.
+            The panels to draw on. By default a new figure is made.
 
         name : str, default=None
-            Name of the estimator in the legends. None for `estimator_name`.
+            Name of the estimator in the legends. By default this is `estimator_name`.
 
         line_kw : dict, default=None
             Keyword arguments of ``plot`` for all three lines.

@@ -1,4 +1,7 @@
-"""Measure everything, or the named sections, and write docs/benchmarks.md."""
+"""Measure everything, or the named sections, and write docs/benchmarks.md.
+
+What the sections say of goals goes to docs/checks.md.
+"""
 
 import argparse
 import os
@@ -18,6 +21,7 @@ from tests.benchmarks import (
     cold_start,
     fast_weight_kernel,
     fast_weights,
+    goals,
     one_row,
     plants,
     programmer,
@@ -29,6 +33,7 @@ from tests.benchmarks import (
 )
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+CHECKS = PAGE.with_name("checks.md")
 
 INTRODUCTION = """\
 # Benchmarks
@@ -97,6 +102,12 @@ def written():
 
 
 def write(texts):
+    of_goals = goals.written(CHECKS.read_text())
+    for title in texts:
+        texts[title], said = goals.part(texts[title])
+        of_goals[title] = said or of_goals.get(title, "")
+    in_order = {title: of_goals.get(title, "") for title, _ in SECTIONS.values()}
+    CHECKS.write_text(goals.with_goals(CHECKS.read_text(), in_order))
     sections = [
         f"\n## {title}\n\n{texts[title]}\n" for title, _ in SECTIONS.values() if title in texts
     ]

@@ -85,7 +85,7 @@ fifth of the training rows: reservoirs input scaling, leak (echoes, whose defaul
 and ridge; NVAR lags, order and ridge; MLP (two layers of 50) its penalty; boosting rate and \
 leaves; torch 100 or 600 updates of Adam on {Torch.n_windows} windows of {Torch.length} rows. What \
 they choose from was chosen on the seeds 100 and 101. Ridge (by leave-one-out), MLP and boosting \
-see {N_LAGS} lags. echoes is stepped from outside, for its `predict` begins at rest every time; \
+see {N_LAGS} lags. echoes is run step by step, because its `predict` begins at rest at every call; \
 its first fit compiles.
 
 """
