@@ -117,11 +117,7 @@ def stream_errors(make_model):
     errors = []
     for seed in range(N_SEEDS):
         X, y, _ = make_switching_system(n_samples=N_STREAM, random_state=seed)
-        model = make_model(8, seed).partial_fit(X[:1], y[:1])
-        predictions = np.zeros(N_STREAM)
-        for k in range(1, N_STREAM):
-            predictions[k] = model.predict(X[k : k + 1])[0]
-            model.partial_fit(X[k : k + 1], y[k : k + 1])
+        predictions = make_model(8, seed).partial_fit_predict(X, y)
         errors.append(nrmse(y[N_UNSCORED:], predictions[N_UNSCORED:]))
     return errors
 

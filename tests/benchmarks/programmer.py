@@ -259,11 +259,8 @@ def one_pass_error(form, _, seed):
 
 def stream_error(form, _, seed):
     X, y, _ = make_switching_system(n_samples=3000, random_state=seed)
-    model = FastWeightRegressor(random_state=seed, **FORMS[form]).partial_fit(X[:1], y[:1])
-    predictions = np.zeros(len(y))
-    for k in range(1, len(y)):
-        predictions[k] = model.predict(X[k : k + 1])[0]
-        model.partial_fit(X[k : k + 1], y[k : k + 1])
+    model = FastWeightRegressor(random_state=seed, **FORMS[form])
+    predictions = model.partial_fit_predict(X, y)
     return nrmse(y[200:], predictions[200:])
 
 
