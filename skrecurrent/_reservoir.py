@@ -40,7 +40,8 @@ def euler_steps(n_hidden, n_outputs, dt, output_dt=None):
 
 
 # The first hidden units of a net that programs fast weights: the spectral radius, and the standard
-# deviation of what they get from the bias. Both are the prototype's.
+# deviation of what they get from the bias. Chosen once; tasks hardly depend on them, for the first
+# units are trained.
 _PROGRAMMER_RADIUS = 0.5
 _PROGRAMMER_BIAS = 0.5
 
