@@ -40,8 +40,7 @@ def euler_steps(n_hidden, n_outputs, dt, output_dt=None):
 
 
 # The first hidden units of a net that programs fast weights: the spectral radius, and the standard
-# deviation of what they get from the bias. Chosen once; tasks hardly depend on them, for the first
-# units are trained.
+# deviation of what they get from the bias. Others have not been measured.
 _PROGRAMMER_RADIUS = 0.5
 _PROGRAMMER_BIAS = 0.5
 
