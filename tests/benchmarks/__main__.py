@@ -45,6 +45,7 @@ edit by hand. One thread throughout. The machines are shared: compare ratios, no
 SECTIONS = {
     "accuracy": ("Accuracy of `fit` at defaults", accuracy.report),
     "plants": ("Real plants: published records, in simulation", plants.report),
+    "plants_beside": ("Real plants: beside other packages", plants.report_beside),
     "closed_loop": ("Closed loop: forecasts from forecasts", closed_loop.report),
     "streaming": ("Streams: one pass, each row predicted before it is learned", streaming.report),
     "ablation": ("Streams: the learner without its parts", ablation.report),
@@ -66,6 +67,9 @@ SECTIONS = {
     "cold_start": ("Cold start", cold_start.report),
     "scaling": ("Time and memory beside the theory", scaling.report),
 }
+
+# Sections that read a folder of records.
+OF_PLANTS = {"plants", "plants_beside"}
 
 PACKAGES = "numpy scipy numba scikit-learn jax torch reservoirpy pyrcn echoes river"
 
@@ -120,15 +124,15 @@ def main():
     parser.add_argument("sections", nargs="*", metavar="section", help=", ".join(SECTIONS))
     parser.add_argument("--plants", metavar="FOLDER", help="records for the section plants")
     given = parser.parse_args()
-    names = given.sections or [name for name in SECTIONS if name != "plants" or given.plants]
-    if "plants" in names and not given.plants:
-        parser.error("plants needs --plants FOLDER")
+    names = given.sections or [name for name in SECTIONS if name not in OF_PLANTS or given.plants]
+    if OF_PLANTS & set(names) and not given.plants:
+        parser.error("sections about plants need --plants FOLDER")
     if unknown := set(names) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     for name in names:
         title, report = SECTIONS[name]
         begun = circumstances()
-        text = f"{begun}\n\n{report(given.plants) if name == 'plants' else report()}"
+        text = f"{begun}\n\n{report(given.plants) if name in OF_PLANTS else report()}"
         write(written() | {title: text})  # at once, for the next one may take long
 
 

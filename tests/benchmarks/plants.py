@@ -10,12 +10,14 @@ writes it into the page. A file has ``u_train``, ``y_train``, for each of
 import argparse
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skrecurrent import RTRLRegressor
+from tests.benchmarks.peers import PEERS
 from tests.benchmarks.table import lost_rows, markdown
 
 SEEDS = range(5)
@@ -123,6 +125,58 @@ def report(folder, names=()):
     peers = {name for of in PUBLISHED.values() for name in of}
     table = markdown(HEADER, [row(*of) for of in found])
     return f"{INTRODUCTION}{table}\n\n{lost_rows(medians, OURS, peers)} {WHY}"
+
+
+# ------------------------------------------------------------------ beside other packages
+
+BESIDE = {
+    "ridge, 20 lags": PEERS["ridge"],
+    "MLP, 20 lags": PEERS["MLP"],
+    "boosting, 20 lags": PEERS["boosting"],
+    "reservoirpy 100": PEERS["reservoirpy 100"],
+    "torch GRU 32": PEERS["torch GRU 32"],
+}
+
+# Peers that cannot begin at rest see the first input so often before a record of its own.
+SETTLING = 100
+
+
+def error_of_peer(peer, label, U, Y, first, n_trained):
+    if label in OWN:
+        U = np.concatenate([np.repeat(U[:1], SETTLING, axis=0), U])
+        return rmse(peer.predict(U)[SETTLING:], Y, first)
+    return rmse(peer.predict(U[n_trained:]), Y[n_trained:], first - n_trained)
+
+
+def errors_beside(path):
+    """{test: {method: error}}, and {method: seconds of its fit}."""
+    u, y, tests, scale, unit = record(path)
+    found, seconds = {f"{label}, {unit}": {} for label, *_ in tests}, {}
+    for name, make in BESIDE.items():
+        with suppress(ImportError):
+            began = time.process_time()
+            peer = make(0).fit(u, y)
+            seconds[name] = time.process_time() - began
+            for label, *test in tests:
+                error = error_of_peer(peer, label, *test, len(u))
+                found[f"{label}, {unit}"][name] = scale * error
+    return found, seconds
+
+
+def report_beside(folder):
+    rows = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for path in sorted(Path(folder).glob("*.npz")):
+            found, seconds = errors_beside(path)
+            for label, of in found.items():
+                cells = [f"{of[m]:.3g}, {seconds[m]:.0f} s" if m in of else "" for m in BESIDE]
+                rows.append([label, *cells])
+    return (
+        "RMSE of other packages on the same records, tuned as in the first section, one seed, and "
+        "the seconds of processor time that this took. They see the input only, as ours do.\n\n"
+        + markdown(["Record", *BESIDE], rows)
+    )
 
 
 if __name__ == "__main__":
