@@ -326,10 +326,10 @@ def seen_of_directions(errors, pairs):
     return (
         f" Before and after learning {medians('APRL after', 0)} of {n} directions are shared, "
         f"between two draws that never learned {medians('APRL before, other draw', 0)}: what is "
-        "shared is mostly what any such reservoir has. What APRL gains is in the other directions, "
-        f"for the shared ones alone have an error of {medians('APRL after', 1)}, all of them "
-        f"{after}. Whether the modules come from the learning rule is no matter of these "
-        "tables, but of [the rates of weight change](auto_examples/plot_weight_dynamics.rst)."
+        "shared is mostly what any such reservoir has. The gain is not in these: alone they have an "
+        f"error of {medians('APRL after', 1)}, and the network, which reads its input and last "
+        f"output as well, of {after}. Whether the modules come from the learning rule these tables "
+        "do not tell, but [the rates of weight change](auto_examples/plot_weight_dynamics.rst)."
     )
 
 
@@ -340,7 +340,7 @@ def seen_of_liquid(errors):
     return (
         f" The liquid of {n} neurons is built alike, but even at {ROWS[-1]} ms a row it has "
         f"{times(errors, n, FINE, n, 'echo state')} times the error of the echo state network. At "
-        f"{ROWS[0]} ms, with a quarter of the spikes, its error is "
+        f"{ROWS[0]} ms, with about a quarter of the spikes, its error is "
         f"{times(errors, n, COARSE, n, FINE)} times as large."
     )
 
