@@ -326,8 +326,8 @@ def seen_of_directions(errors, pairs):
     return (
         f" Before and after learning {medians('APRL after', 0)} of {n} directions are shared, "
         f"between two draws that never learned {medians('APRL before, other draw', 0)}: what is "
-        "shared is mostly what any such reservoir has. The gain is not in these: alone they have an "
-        f"error of {medians('APRL after', 1)}, and the network, which reads its input and last "
+        "shared is mostly what any such reservoir has. The gain is not in these: alone they have "
+        f"an error of {medians('APRL after', 1)}, and the network, which reads its input and last "
         f"output as well, of {after}. Whether the modules come from the learning rule these tables "
         "do not tell, but [the rates of weight change](auto_examples/plot_weight_dynamics.rst)."
     )
