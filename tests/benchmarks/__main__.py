@@ -22,6 +22,7 @@ from tests.benchmarks import (
     fast_weight_kernel,
     fast_weights,
     goals,
+    liquid,
     one_row,
     plants,
     programmer,
@@ -54,6 +55,7 @@ SECTIONS = {
     "kernel": ("The exact gradient: blocks of steps against plain RTRL", rtrl_kernel.report),
     "aprl": ("Atiya-Parlos learning: accuracy", accuracy.aprl_report),
     "aprl_kernel": ("Atiya-Parlos learning: the kernel", aprl_kernel.report),
+    "liquid": ("Atiya-Parlos learning, an echo state network and a liquid", liquid.report),
     "fast_weights": ("Fast weights: what they are good for", fast_weights.report),
     "fast_weight_kernel": ("Fast weights: the kernel", fast_weight_kernel.report),
     "programmer": ("Fast weight programmer: what it is good for", programmer.report),
@@ -71,7 +73,7 @@ SECTIONS = {
 # Sections that read a folder of records.
 OF_PLANTS = {"plants", "plants_beside"}
 
-PACKAGES = "numpy scipy numba scikit-learn jax torch reservoirpy pyrcn echoes river"
+PACKAGES = "numpy scipy numba scikit-learn jax torch reservoirpy pyrcn echoes river brian2"
 
 
 def circumstances():

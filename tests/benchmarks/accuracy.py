@@ -129,6 +129,21 @@ class OutputRowsOnly(APRLRegressor):
             return super().fit(X, y)
 
 
+def ridge_readout(features, target):
+    """Weights by least squares, with the ridge that is best on the last fifth of the rows."""
+    split = int(0.8 * len(target))
+
+    def readout(ridge, n_rows):
+        A = features[:n_rows]
+        normal = A.T @ A + ridge * np.eye(A.shape[1])
+        return np.linalg.solve(normal, A.T @ target[:n_rows])
+
+    def held_out_error(ridge):
+        return np.sum((features[split:] @ readout(ridge, split) - target[split:]) ** 2)
+
+    return readout(min(np.logspace(-10, 2, 13), key=held_out_error), len(target))
+
+
 class EchoState:
     """The reservoir that APRLRegressor starts from, without feedback, and a ridge readout.
 
@@ -146,17 +161,7 @@ class EchoState:
         self.net = reference.Net(1, learner_of(start).net.dt, start.update_order == "hidden-first")
         self.x = np.zeros(len(self.W))
         features, target = self.features(X)[100:], y[100:] - self.scale[2]
-        split = int(0.8 * len(target))
-
-        def readout(ridge, n_rows):
-            A = features[:n_rows]
-            normal = A.T @ A + ridge * np.eye(A.shape[1])
-            return np.linalg.solve(normal, A.T @ target[:n_rows])
-
-        def held_out_error(ridge):
-            return np.sum((features[split:] @ readout(ridge, split) - target[split:]) ** 2)
-
-        self.weights = readout(min(np.logspace(-10, 2, 13), key=held_out_error), len(target))
+        self.weights = ridge_readout(features, target)
         return self
 
     def features(self, X):
