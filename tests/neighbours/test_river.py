@@ -30,8 +30,9 @@ def test_batches_as_data_frames(name):
     from river.compat import convert_sklearn_to_river
 
     wrapped, frame = convert_sklearn_to_river(new(name)), pd.DataFrame(X, columns=NAMES)
+    targets = pd.Series(y, name="level")
     for k in range(0, 200, 40):
-        wrapped.learn_many(frame[k : k + 40], pd.Series(y[k : k + 40], name="level"))
+        wrapped.learn_many(frame[k : k + 40], targets[k : k + 40])
     assert_same(wrapped.estimator, new(name).partial_fit(X, y))
     assert_array_equal(wrapped.predict_many(frame), wrapped.estimator.predict(frame))
 
