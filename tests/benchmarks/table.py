@@ -70,7 +70,8 @@ def bare_learning(estimator, X, y):
     """A function that has the estimator learn the rows by its kernel, with no checks around it."""
     learner, targets = learner_of(estimator), y.reshape(len(y), -1)
     learner.begin()
-    arguments = X, targets, np.zeros(len(X), np.bool_), np.empty_like(targets)
+    starts, nothing_told = np.zeros(len(X), np.bool_), learner.table_to_tell(0)
+    arguments = X, targets, starts, np.empty_like(targets), nothing_told
     learn = bind(*learner._learning(learner.units, learner.progress), arguments)
     return lambda: learn(*arguments)
 
