@@ -5,6 +5,7 @@ ORDER = (
     "plot_streaming_drift.py",
     "plot_closed_loop.py",
     "plot_many_sequences.py",
+    "plot_adapt_to_machines.py",
     "plot_prediction_intervals.py",
     "plot_grid_search.py",
     "plot_resume_stream.py",

@@ -44,7 +44,8 @@ def test_code_of_a_page_is_executed(page):
 
 def test_every_example_is_in_the_gallery_and_asks_its_question_first():
     examples = sorted((ROOT / "examples").glob("*.py"))
-    assert examples
+    order = re.findall(r'"(plot_\w+\.py)"', (ROOT / "docs" / "gallery.py").read_text("utf-8"))
+    assert sorted(order) == [example.name for example in examples]
     for example in examples:
         assert example.name.startswith("plot_"), example.name
         lines = example.read_text(encoding="utf-8").splitlines()
