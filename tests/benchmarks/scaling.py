@@ -179,7 +179,7 @@ def report():
         f"\n\nOutputs, with one feature and as many units:\n\n{with_outputs}"
         f"\n\nRows, {', '.join(map(str, ROWS))} of them in one call, milliseconds in all:\n\n"
         + table("n", "ms", growth_with_rows)
-        + "\n\nOf ten million rows in a hundred calls, and the memory of the process, see [long "
+        + "\n\nOf millions of rows in a hundred calls, and the memory of the process, see [long "
         "streams](soak.md). In reverse the gradient of fast weights also takes numbers of order "
         "sqrt(rows) n q while it is computed."
     )
