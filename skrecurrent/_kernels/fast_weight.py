@@ -316,10 +316,10 @@ def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
     n, q = W.shape
     decay = _decay(gains)
     parameters = Parameters(net, W, gains, decay)
-    piece = _piece_length(_longest(starts), W.size)
+    piece = _piece_length(longest_sequence(starts), W.size)
     z, t, D = np.empty((piece + 1) * n), np.empty((piece + 1) * n), np.empty((piece + 1, n, q))
     v, g, dn = np.empty((piece, q)), np.empty((piece, q)), np.empty((piece, n))
-    n_kept = _longest(starts) // piece + 1
+    n_kept = longest_sequence(starts) // piece + 1
     kept_t, kept_D = np.zeros(n_kept * n), np.zeros((n_kept, n, q))  # the first remains at rest
     A, t_bar, scratch, sums = np.empty((n, q)), np.empty(n), np.empty((3, q)), np.zeros(n + q + 1)
     cg = np.empty(q)
@@ -327,7 +327,7 @@ def gradient_reverse(net, W, gains, X, Y, starts, G, G_gains):
     loss = 0.0
     first, stop = np.int64(0), np.int64(0)
     while first < len(X):
-        stop = _end(starts, first)
+        stop = end_of_sequence(starts, first)
         last = (stop - first - 1) // piece  # forward to the last piece, then back to the first
         for visit in range(2 * last + 1):
             p = min(visit, 2 * last - visit)
@@ -364,7 +364,7 @@ def _piece_length(n_rows, n_weights):
 
 
 @part(fastmath=False)
-def _end(starts, first):
+def end_of_sequence(starts, first):
     """The row after the sequence that begins at row ``first``."""
     stop = first + 1
     while stop < len(starts) and not starts[stop]:
@@ -373,7 +373,7 @@ def _end(starts, first):
 
 
 @part(fastmath=False)
-def _longest(starts):
+def longest_sequence(starts):
     """Rows of the longest sequence."""
     longest = length = 0
     for k in range(len(starts)):

@@ -6,6 +6,7 @@ import numpy as np
 
 from skrecurrent._kernels import elementwise, programmer
 from skrecurrent._kernels._compile import kernel, part
+from skrecurrent._kernels.fast_weight import end_of_sequence, longest_sequence
 
 
 @part(forceinline=True)
@@ -212,11 +213,11 @@ def gradient_reverse(net, A, C, W0, gains, X, Y, starts, A_bar, C_bar, W0_bar, g
     rule, d, o = net.rule, net.n_memory, net.n_outputs
     g, r = programmer.decay_and_ridge(gains)
     size = d if rule == programmer.LEAST_SQUARES else 0
-    H, G, tape = np.empty((size, d)), np.empty((d, o)), _new_tape(net, C, _longest(starts))
+    H, G, tape = np.empty((size, d)), np.empty((d, o)), _new_tape(net, C, longest_sequence(starts))
     loss = of_g = of_r = 0.0
     first = np.int64(0)
     while first < len(X):
-        n_rows = _end(starts, first) - first
+        n_rows = end_of_sequence(starts, first) - first
         loss += _record(net, A, C, W0, g, r, X, Y, first, n_rows, tape, H, G)
         # there the memory is not needed any more: its adjoint takes its place
         by_g, by_r = _go_back(net, A, C, W0, g, r, n_rows, tape, H, G, A_bar, W0_bar)
@@ -231,22 +232,3 @@ def gradient_reverse(net, A, C, W0, gains, X, Y, starts, A_bar, C_bar, W0_bar, g
     gains_bar[0] += g * (1.0 - g) * of_g
     gains_bar[1] += of_r
     return loss
-
-
-@part(fastmath=False)
-def _end(starts, first):
-    """The row after the sequence that begins at row ``first``."""
-    stop = first + 1
-    while stop < len(starts) and not starts[stop]:
-        stop += 1
-    return stop
-
-
-@part(fastmath=False)
-def _longest(starts):
-    """Rows of the longest sequence."""
-    longest = length = 0
-    for k in range(len(starts)):
-        length = 1 if starts[k] else length + 1
-        longest = max(longest, length)
-    return longest
