@@ -36,10 +36,6 @@ DECAY_LOGITS = (-3.0, 6.0)
 # In a stream the learning rate falls like 1 / (1 + updates / this).
 _FALLING_UPDATES = 1000.0
 
-# Smaller sensitivities and moments are zero for every purpose; below 1e-308 processors take ten
-# times as long for them.
-_NOTHING = 1e-150
-
 # Rows of a piece of the reverse gradient, in units of sqrt(T), from 1 to 4 of which the time per
 # row of long sequences is the same.
 _PIECE = 2.0
@@ -634,9 +630,7 @@ def flush_denormals(sensitivities, optimizer):
         optimizer.first_moment,
         optimizer.second_moment,
     ):
-        for i in range(len(values)):
-            if abs(values[i]) < _NOTHING:
-                values[i] = 0.0
+        elementwise.flush(values)
 
 
 @part(fastmath=False)

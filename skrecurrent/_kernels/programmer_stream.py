@@ -16,10 +16,6 @@ from skrecurrent._kernels.guard import Guard, back_to_good, exploded, keep_good,
 # sequences recall has an error of .03; with 1000, as other fast weights have, .08.
 _FALLING_UPDATES = 200.0
 
-# Smaller sensitivities and moments are zero for every purpose; below 1e-308 processors take ten
-# times as long for them.
-_NOTHING = 1e-150
-
 
 class ProgrammerSensitivities(NamedTuple):
     """What the forward gradient carries along a stream.
@@ -400,9 +396,7 @@ def _flush_denormals(of, optimizer):
         optimizer.first_moment,
         optimizer.second_moment,
     ):
-        for i in range(len(values)):
-            if abs(values[i]) < _NOTHING:
-                values[i] = 0.0
+        elementwise.flush(values)
 
 
 @part(forceinline=True)
