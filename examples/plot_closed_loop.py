@@ -3,8 +3,9 @@ Closed-loop forecasting: how far ahead does it hold?
 ====================================================
 
 ``predict`` gets every true value before it predicts the next one. ``forecast`` does not: each
-prediction becomes the next input. On a chaotic series every error grows from step to step, so that a
-forecast is accurate for some steps only; the smaller the first error is, the more steps these are.
+prediction becomes the next input. On a chaotic series every error grows from step to step, so that
+a forecast is accurate for some steps only; the smaller the first error is, the more steps these
+are.
 
 This example forecasts the Mackey-Glass series 200 rows ahead, from twenty starts.
 """
@@ -56,8 +57,8 @@ for name, curve in curves.items():
     print(f"{name:18}" + "".join(f"{curve[step - 1]:9.3g}" for step in (1, 20, 84, 200)))
 
 # %%
-# A small error at the first step does not suffice: the loop must also be stable. An NRMSE above 1 is
-# worse than forecasting the mean. ``forecast`` warns if a forecast runs away.
+# A small error at the first step does not suffice: the loop must also be stable. An NRMSE above 1
+# is worse than forecasting the mean. ``forecast`` warns if a forecast runs away.
 
 try:
     import matplotlib.pyplot as plt

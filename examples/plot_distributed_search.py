@@ -5,11 +5,11 @@ Distributed search: the same numbers from several machines?
 The fits of a grid search do not depend on each other, so that different workers of a cluster can
 compute them. Here the cluster is `dask.distributed <https://distributed.dask.org>`_ with two worker
 processes on this machine. For a cluster of several machines give the address of the scheduler,
-``Client("tcp://...")``; nothing else changes. The result of a fit is the same, bit for bit, on every
-worker.
+``Client("tcp://...")``; nothing else changes. The result of a fit is the same, bit for bit, on
+every worker.
 
-Code that starts worker processes must stand under ``if __name__ == "__main__"``, because each worker
-imports this file.
+Code that starts worker processes must stand under ``if __name__ == "__main__"``, because each
+worker imports this file.
 """
 
 import logging

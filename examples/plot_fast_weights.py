@@ -11,9 +11,9 @@ changes its own weights from row to row, and training shapes these changes by th
 - *regression in context*: examples show a linear function, which is another one in every sequence,
   and the network must apply this function to new inputs.
 
-The same network with ``g = h = 0`` keeps its weights constant inside a sequence. It is trained, too,
-and so is a larger network of this kind. All learn the same 300 sequences and are scored on 300 new
-ones. (With more training the errors become smaller: the full tables on the page of measurements
+The same network with ``g = h = 0`` keeps its weights constant inside a sequence. It is trained,
+too, and so is a larger network of this kind. All learn the same 300 sequences and are scored on 300
+new ones. (With more training the errors become smaller: the full tables on the page of measurements
 have those of the defaults.)
 
 .. [1] J. Schmidhuber, "Reducing the ratio between learning complexity and number of time varying

@@ -52,10 +52,10 @@ def net(seed):
 
 
 # %%
-# Ridge regression chooses its penalty by cross-validation. ``RidgeCV`` has no ``partial_fit``, so in
-# a stream it is fitted again to all rows so far, every tenth row. Recursive least squares has a
-# forgetting factor of 0.9: of the factors .9, .95, .98, .99, .995, .999 and 1 this one has the least
-# error on the plant that clogs.
+# Ridge regression chooses its penalty by cross-validation. ``RidgeCV`` has no ``partial_fit``, so
+# in a stream it is fitted again to all rows so far, every tenth row. Recursive least squares has a
+# forgetting factor of 0.9: of the factors .9, .95, .98, .99, .995, .999 and 1 this one has the
+# least error on the plant that clogs.
 
 
 def ridge(seed):
@@ -133,8 +133,8 @@ for warm in (net(0).fit, net(0).partial_fit_predict):  # compile: once on a new 
     warm(np.arange(60.0)[:, None] % 7, np.arange(60.0) % 5)
 
 # %%
-# The first task is to identify a plant. The sensor's errors have a standard deviation of 0.05 cm, so
-# that no prediction can be more accurate than that.
+# The first task is to identify a plant. The sensor's errors have a standard deviation of 0.05 cm,
+# so that no prediction can be more accurate than that.
 
 X, y = make_two_tanks(2000, random_state=0)
 n_train, level = 1000, y[1000:]

@@ -2,13 +2,13 @@
 Prediction intervals: do they hold as many values as they should?
 =================================================================
 
-``return_std=True`` adds a standard deviation to each prediction: that of the network's recent errors
-in predicting the next row. If errors are about normally distributed, 90 % of the
-values should be within 1.645 standard deviations. This example counts how many are.
+``return_std=True`` adds a standard deviation to each prediction: that of the network's recent
+errors in predicting the next row. If errors are about normally distributed, 90 % of the values
+should be within 1.645 standard deviations. This example counts how many are.
 
-The task is to predict the monthly sea-surface temperature of El Niño one month ahead. ``fit`` learns
-the first 70 % of the months. ``partial_fit_predict`` predicts each of the other months and then
-learns it.
+The task is to predict the monthly sea-surface temperature of El Niño one month ahead. ``fit``
+learns the first 70 % of the months. ``partial_fit_predict`` predicts each of the other months and
+then learns it.
 """
 
 import numpy as np

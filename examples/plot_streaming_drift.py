@@ -32,8 +32,8 @@ def changing_system(seed):
 
 
 # %%
-# Both networks predict three streams. The table has errors in the first 200 rows after a change, and
-# in the last 500 rows before the next one, in standard deviations of all targets.
+# Both networks predict three streams. The table has errors in the first 200 rows after a change,
+# and in the last 500 rows before the next one, in standard deviations of all targets.
 
 
 def errors_of(seed):
