@@ -446,8 +446,8 @@ class BaseRecurrentRegressor(
     def _warn_of_explosions(self, explosions):
         if explosions:
             warnings.warn(
-                f"Learning exploded {explosions} time(s) in this chunk and was set back to the "
-                "last good weights. A smaller learning_rate_init or standardize=True may help.",
+                f"Learning exploded {explosions} time(s) in this call and went back to the last "
+                "good weights. A smaller learning_rate_init or standardize=True may help.",
                 ConvergenceWarning,
                 stacklevel=4,
             )

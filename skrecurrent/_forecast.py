@@ -253,8 +253,8 @@ class _Plan(NamedTuple):
             warnings.warn(
                 f"The forecast runs away: step {far.argmax() + 1} of {self.n_steps} is more than "
                 f"{_RUNAWAY:g} standard deviations of the targets from their mean. Forecast fewer "
-                "steps; a network with another random_state, or fewer hidden units, or trained on "
-                "more rows may stay.",
+                "steps, or use another random_state, fewer hidden units, or more rows to train "
+                "on.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
