@@ -332,8 +332,8 @@ def seen_of_directions(errors, pairs):
         f"Two draws that never learned share {medians('APRL before, other draw', 0)}, so that the "
         "shared directions are mostly those of any such reservoir. The gain is not in these "
         f"directions: a readout of them alone has an error of {medians('APRL after', 1)}, and the "
-        f"network, which also reads its input and last output, has an error of {after}. These tables "
-        "do not show whether the modules come from the learning rule; [the rates of weight "
+        f"network, which also reads its input and last output, has an error of {after}. These "
+        "tables do not show whether the modules come from the learning rule; [the rates of weight "
         "change](auto_examples/plot_weight_dynamics.rst) do."
     )
 
@@ -343,7 +343,8 @@ def seen_of_liquid(errors):
     if FINE not in errors[n, "y"]:
         return ""
     return (
-        f" The liquid of {n} neurons is built in the same way, but even at {ROWS[-1]} ms a row it has "
+        f" The liquid of {n} neurons is built in the same way, but even at {ROWS[-1]} ms a row it "
+        "has "
         f"{times(errors, n, FINE, n, 'echo state')} times the error of the echo state network. At "
         f"{ROWS[0]} ms, with about a quarter of the spikes, its error is "
         f"{times(errors, n, COARSE, n, FINE)} times as large."
