@@ -31,8 +31,8 @@ seconds, of all processes involved, say more than those of the clock.
 {table}
 
 To start the cluster takes {start:.1f} s, once. Each worker takes {load:.1f} s to import the package
-and to load its compiled kernels. Each task takes {task:.1f} ms at the scheduler, which handles tasks
-one after another, and {bytes:.0f} kB for the fitted estimator that is sent. Data are sent to a
+and to load its compiled kernels. Each task takes {task:.1f} ms at the scheduler, which handles
+tasks one after another. Each fitted estimator that is sent has {bytes:.0f} kB. Data are sent to a
 worker once. All scores were the same on all workers, bit for bit.
 
 The next table is an extrapolation for a search of 1000 such fits, of {fit:.2f} processor's seconds
