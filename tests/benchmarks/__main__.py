@@ -74,7 +74,9 @@ SECTIONS = {
 # Sections that read a folder of records.
 OF_PLANTS = {"plants", "plants_beside"}
 
-PACKAGES = "numpy scipy numba scikit-learn jax torch reservoirpy pyrcn echoes river brian2"
+PACKAGES = (
+    "numpy scipy numba scikit-learn jax torch reservoirpy pyrcn echoes river sysidentpy brian2"
+)
 
 
 def circumstances():

@@ -1,18 +1,21 @@
 """The summary of the measurements: tables and a chart, made from docs/benchmarks.md.
 
-``python -m tests.benchmarks.glance`` writes docs/_glance.md, docs/_glance_streams.md and
-docs/_static/glance.png.
+``python -m tests.benchmarks.glance`` writes docs/_glance.md, docs/_glance_plants.md,
+docs/_glance_streams.md and docs/_static/glance.png.
 """
 
 import re
 
 import matplotlib.pyplot as plt
+import numpy as np
 
 from tests.benchmarks.__main__ import PAGE, written
+from tests.benchmarks.plants import FIVE, PUBLISHED
 from tests.benchmarks.table import markdown
 
 ACCURACY, OURS = "Accuracy of `fit` at defaults", "`RTRLRegressor()`"
 
+PLANTS = "Real plants: beside other packages"
 STREAMS = "Streams: one pass, each row predicted before it is learned"
 
 # Column of a summary: columns of the page, the best of which counts.
@@ -29,6 +32,16 @@ GROUPS = {
     "ridge": ["ridge"],
     "MLP": ["MLP"],
     "boosting": ["boosting"],
+}
+PLANT_GROUPS = {
+    OURS: [OURS],
+    FIVE: [FIVE],
+    "linear": ["FIR, 20 lags", "ARX"],
+    "SysIdentPy": ["SysIdentPy"],
+    "MLP": ["MLP, 20 lags"],
+    "boosting": ["boosting, 20 lags"],
+    "reservoirpy": ["reservoirpy 100"],
+    "GRU": ["torch GRU 32"],
 }
 STREAM_GROUPS = {
     OURS: ["at defaults, raw units"],
@@ -54,7 +67,9 @@ def first_table(text):
 
 
 def number(cell):
-    return float(cell.split()[0])
+    """The first of a cell's numbers; a simulation that diverges has none."""
+    first = cell.split()[0].strip("*,")
+    return np.inf if first == "diverges" else float(first)
 
 
 def summary(section, groups):
@@ -66,13 +81,22 @@ def summary(section, groups):
     }
 
 
-def table(errors):
+def with_published(errors):
+    """The errors on the records of plants, and the least of those that others have published."""
+    nothing = {"": np.inf}
+    return {
+        record: of | {"best published": min(PUBLISHED.get(record.split(",")[0], nothing).values())}
+        for record, of in errors.items()
+    }
+
+
+def table(what, errors, digits=2):
     rows = []
     for task, of in errors.items():
-        cells = {group: f"{error:.2g}" for group, error in of.items()}
+        cells = {group: f"{error:.{digits}g}".replace("inf", "") for group, error in of.items()}
         best = min(of.values())
         rows.append([task, *(f"**{cells[g]}**" if of[g] == best else cells[g] for g in of)])
-    return markdown(["task", *of], rows)
+    return markdown([what, *of], rows)
 
 
 def draw(errors, path):
@@ -91,7 +115,11 @@ def draw(errors, path):
 
 if __name__ == "__main__":
     errors = summary(ACCURACY, GROUPS)
-    PAGE.with_name("_glance.md").write_text(table(errors) + "\n")
-    streams = summary(STREAMS, STREAM_GROUPS)
-    PAGE.with_name("_glance_streams.md").write_text(table(streams) + "\n")
+    tables = {
+        "_glance.md": table("task", errors),
+        "_glance_plants.md": table("record", with_published(summary(PLANTS, PLANT_GROUPS)), 3),
+        "_glance_streams.md": table("task", summary(STREAMS, STREAM_GROUPS)),
+    }
+    for name, text in tables.items():
+        PAGE.with_name(name).write_text(text + "\n")
     draw(errors, PAGE.parent / "_static" / "glance.png")

@@ -8,6 +8,7 @@ import copy
 from itertools import product
 
 import numpy as np
+from scipy.signal import lfilter, lfiltic
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import RidgeCV
 from sklearn.neural_network import MLPRegressor
@@ -141,6 +142,75 @@ class ReservoirPyNVAR(ReservoirPy):
         return self.node.run(X)  # has the input among the products
 
 
+class OnOutputs(Peer):
+    """A model of lagged inputs and outputs, simulated: its own outputs take the place of y.
+
+    A simulation begins from the outputs that were measured last. A subclass has ``simulate``.
+    """
+
+    def remember(self, X, y, n_lags):
+        self.n_lags, self.last = n_lags, (X[-n_lags:], y[-n_lags:])
+
+    def begin(self, X, y):
+        """Go on from rows of another record, whose targets are known; the first stands for more."""
+        rows, targets = (X - self.units[0]) / self.units[1], (y - self.units[2]) / self.units[3]
+        missing = max(self.n_lags - len(y), 0)
+        rows = np.concatenate([np.repeat(rows[:1], missing, axis=0), rows])
+        self.last = (
+            rows[-self.n_lags :],
+            np.r_[np.repeat(targets[0], missing), targets][-self.n_lags :],
+        )
+
+    def advance(self, X):
+        outputs = self.simulate(np.concatenate([self.last[0], X]), self.last[1], len(X))
+        self.remember(np.concatenate([self.last[0], X]), outputs, self.n_lags)
+        return outputs[-len(X) :]
+
+
+class ARX(OnOutputs):
+    """The linear model of as many lags of the input as of the output, by least squares."""
+
+    settings = grid(n_lags=(2, 3, 5, 10, 20))
+
+    def learn(self, X, y, n_lags):
+        lagged = np.lib.stride_tricks.sliding_window_view
+        outputs, inputs = lagged(y, n_lags)[:-1], lagged(X[:, 0], n_lags + 1)
+        coefficients = np.linalg.lstsq(np.c_[outputs, inputs], y[n_lags:])[0]
+        self.a = np.r_[1.0, -coefficients[:n_lags][::-1]]
+        self.b = coefficients[n_lags:][::-1]
+        self.remember(X, y, n_lags)
+
+    def simulate(self, X, y, n_rows):
+        state = lfiltic(self.b, self.a, y[::-1], X[: self.n_lags, 0][::-1])
+        return np.r_[y, lfilter(self.b, self.a, X[self.n_lags :, 0], zi=state)[0]]
+
+
+class SysIdentPy(OnOutputs):
+    """A polynomial of lagged values; FROLS and Akaike's criterion choose its terms."""
+
+    settings = grid(n_lags=(2, 5), degree=(1, 2, 3))
+    most_rows, most_terms = 20_000, 30
+
+    def learn(self, X, y, n_lags, degree):
+        from sysidentpy.basis_function import Polynomial
+        from sysidentpy.model_structure_selection import FROLS
+        from sysidentpy.parameter_estimation import LeastSquares
+
+        self.model = FROLS(
+            ylag=n_lags,
+            xlag=n_lags,
+            basis_function=Polynomial(degree=degree),
+            estimator=LeastSquares(),
+            n_info_values=self.most_terms,
+        )
+        self.model.fit(X=X[: self.most_rows], y=y[: self.most_rows, None])
+        self.remember(X, y, n_lags)
+
+    def simulate(self, X, y, n_rows):
+        n_lags = self.model.max_lag
+        return self.model.predict(X=X[-n_rows - n_lags :], y=y[-n_lags:, None])[:, 0]
+
+
 class PyRCN(Peer):
     settings = RESERVOIRS
 
@@ -224,14 +294,21 @@ class Torch(Peer):
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_updates)
         rng = np.random.default_rng(self.seed)
         for _ in range(n_updates):
-            starts = rng.integers(0, len(y) - self.length + 1, self.n_windows)
-            rows = starts[:, None] + np.arange(self.length)
-            states, _ = self.recurrent(self.tensor(X[rows]))
-            errors = self.readout(states)[..., 0] - self.tensor(y[rows])
-            optimizer.zero_grad()
-            (errors[:, self.not_scored :] ** 2).mean().backward()
-            optimizer.step()
+            self.update(X, y, optimizer, rng)
             decay.step()
+        self.start(X)
+
+    def update(self, X, y, optimizer, rng):
+        starts = rng.integers(0, len(y) - self.length + 1, self.n_windows)
+        rows = starts[:, None] + np.arange(self.length)
+        states, _ = self.recurrent(self.tensor(X[rows]))
+        errors = self.readout(states)[..., 0] - self.tensor(y[rows])
+        optimizer.zero_grad()
+        (errors[:, self.not_scored :] ** 2).mean().backward()
+        optimizer.step()
+
+    def start(self, X):
+        """Run through rows from rest."""
         self.state = None
         self.advance(X)
 
@@ -247,6 +324,59 @@ class Torch(Peer):
         with torch.no_grad():
             states, self.state = self.recurrent(self.tensor(X), self.state)
             return self.readout(states)[:, 0].numpy().astype(float)
+
+
+class TorchUntilFlat(Torch):
+    """Trained on longer windows until the simulation of held-out rows stops improving.
+
+    The weights that had the least error there are kept.
+    """
+
+    settings = ({},)
+    n_windows, length, not_scored = 16, 150, 50
+    n_updates, every, n_flat = (
+        4000,
+        100,
+        8,
+    )  # at most; between two looks; looks without a better one
+    most_judged = 5000
+
+    def fit(self, X, y):
+        import torch
+
+        self.units = X.mean(axis=0), X.std(axis=0), y.mean(), y.std()
+        rows, targets = (X - self.units[0]) / self.units[1], (y - self.units[2]) / self.units[3]
+        torch.manual_seed(self.seed)
+        self.recurrent = getattr(torch.nn, self.layer)(1, self.n_hidden, batch_first=True)
+        self.readout = torch.nn.Linear(self.n_hidden, 1)
+        self.train(rows, targets, int(0.8 * len(y)))
+        self.start(rows)
+        return self
+
+    def train(self, X, y, split):
+        import torch
+
+        modules = torch.nn.ModuleList([self.recurrent, self.readout])
+        optimizer, rng = (
+            torch.optim.Adam(modules.parameters(), 0.005),
+            np.random.default_rng(self.seed),
+        )
+        least, flat = np.inf, 0
+        for update in range(1, self.n_updates + 1):
+            self.update(X[:split], y[:split], optimizer, rng)
+            if update % self.every == 0:
+                error, flat = self.held_out(X, y, split), flat + 1
+                if error < least:
+                    least, flat, best = error, 0, copy.deepcopy(modules.state_dict())
+                if flat == self.n_flat:
+                    break
+        modules.load_state_dict(best)
+
+    def held_out(self, X, y, split):
+        self.start(X[:split][-self.most_judged :])
+        return np.mean(
+            (self.advance(X[split:][: self.most_judged]) - y[split:][: self.most_judged]) ** 2
+        )
 
 
 def mlp(seed):
@@ -274,3 +404,15 @@ PEERS = {
     "MLP": mlp,
     "boosting": boosting,
 }
+
+# For records of plants, where inputs alone are seen in a simulation.
+SIMULATORS = {
+    "FIR, 20 lags": PEERS["ridge"],
+    "ARX": lambda seed: ARX(),
+    "SysIdentPy": lambda seed: SysIdentPy(),
+    "MLP, 20 lags": PEERS["MLP"],
+    "boosting, 20 lags": PEERS["boosting"],
+    "reservoirpy 100": PEERS["reservoirpy 100"],
+    "torch GRU 32": lambda seed: TorchUntilFlat("GRU", seed),
+}
+WITHOUT_CHANCE = {"FIR, 20 lags", "ARX", "SysIdentPy"}
