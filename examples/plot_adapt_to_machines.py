@@ -3,16 +3,17 @@ Adapt to a new machine within ten rows
 ======================================
 
 Machines of one make are alike, and yet each has a gain, an offset and a time constant of its own. A
-model that is fitted to all of them knows none of them well. A model that is fitted to one of them
-needs many of its rows. ``FastWeightRegressor(form="programmer")`` learns from many machines *how to
-learn* a new one: a slow network poses a small regression problem in every row, whose solution are
-the weights by which the next output is predicted [1]_.
+model that is fitted to all machines predicts none of them well. A model that is fitted to one
+machine needs many rows of this machine. ``FastWeightRegressor(form="programmer")`` learns from many
+machines *how to learn* a new one: in every row a slow network poses a small regression problem, and
+the solution of this problem predicts the next output [1]_.
 
-Here it sees 200 machines, and then new ones from their first row on. Beside it:
+Here the programmer is fitted to 200 machines, and then predicts new machines from their first row
+on. Two other methods do the same:
 
 - *one pooled network*, an ``RTRLRegressor`` that is fitted to rows of many machines;
-- *ridge per machine*: cubic ridge regression on (u[t], y[t-1]), fitted anew to each new machine at
-  each row, to all of its rows so far.
+- *ridge per machine*: cubic ridge regression on (u[t], y[t-1]), which is fitted anew in each row to
+  all rows of this machine so far.
 
 .. [1] J. Schmidhuber, "Learning to control fast-weight memories", Neural Computation 4(1), 1992.
 """
@@ -70,10 +71,10 @@ for kind, of in curves.items():
         print(f"{kind:11} {name:36}" + "".join(f"{value:8.3f}" for value in values))
 
 # %%
-# After twenty rows the programmer knows a machine as well as, or better than, a model of this
-# machine alone does after forty. With 500 machines to learn from, that is so after eight and
-# fifteen rows (the page of measurements has the numbers). It was never told which numbers machines
-# differ in.
+# After twenty rows the programmer predicts a machine at least as well as a model of this machine
+# alone does after forty. If the programmer has learned from 500 machines, eight rows are enough for
+# machines with one nonlinearity and fifteen for machines that saturate (the full tables on the page
+# of measurements have the numbers). Nobody told the programmer in which constants machines differ.
 
 try:
     import matplotlib.pyplot as plt

@@ -2,11 +2,12 @@
 Closed-loop forecasting: how far ahead does it hold?
 ====================================================
 
-``predict`` is told every value before it predicts the next one. ``forecast`` is not: each of its
-predictions becomes the next input. On a chaotic series that goes well for a while, until the error,
-however small, has grown; how long depends on how small it was.
+``predict`` gets every true value before it predicts the next one. ``forecast`` does not: each
+prediction becomes the next input. On a chaotic series every error grows from step to step, so that
+a forecast is accurate for some steps only; the smaller the first error is, the more steps these
+are.
 
-Here the Mackey-Glass series is forecast 200 rows ahead, from twenty starts.
+This example forecasts the Mackey-Glass series 200 rows ahead, from twenty starts.
 """
 
 import numpy as np
@@ -24,8 +25,8 @@ models = {
 }
 
 # %%
-# From start to start ``advance`` moves the state through the rows in between: nothing is learned
-# from them. ``forecast`` itself changes nothing.
+# From start to start ``advance`` moves the state through the rows in between, without learning from
+# them. ``forecast`` itself does not change the state.
 
 
 def errors_from_many_starts(model):
@@ -56,8 +57,8 @@ for name, curve in curves.items():
     print(f"{name:18}" + "".join(f"{curve[step - 1]:9.3g}" for step in (1, 20, 84, 200)))
 
 # %%
-# A small error at the first step is not the whole story: a loop that is stable matters as much. An
-# NRMSE above 1 is worse than forecasting the mean. ``forecast`` warns if a forecast runs away.
+# A small error at the first step does not suffice: the loop must also be stable. An NRMSE above 1
+# is worse than forecasting the mean. ``forecast`` warns if a forecast runs away.
 
 try:
     import matplotlib.pyplot as plt

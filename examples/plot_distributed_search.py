@@ -2,13 +2,14 @@
 Distributed search: the same numbers from several machines?
 ===========================================================
 
-The fits of a grid search do not depend on each other, so that they can be sent to the workers of a
-cluster. Here the cluster is `dask.distributed <https://distributed.dask.org>`_ with two worker
-processes on this machine; with the address of a scheduler in ``Client("tcp://...")`` it is any
-number of machines, and nothing else changes. A fit gives the same bits wherever it runs.
+The fits of a grid search do not depend on each other, so that different workers of a cluster can
+compute them. Here the cluster is `dask.distributed <https://distributed.dask.org>`_ with two worker
+processes on this machine. For a cluster of several machines give the address of the scheduler,
+``Client("tcp://...")``; nothing else changes. The result of a fit is the same, bit for bit, on
+every worker.
 
-A process that starts others must be guarded by ``if __name__ == "__main__"``, for each of them
-imports this file.
+Code that starts worker processes must stand under ``if __name__ == "__main__"``, because each
+worker imports this file.
 """
 
 import logging
@@ -38,9 +39,9 @@ def search():
 X, y = make_narma(1500, random_state=0)
 
 # %%
-# On one process, and on the cluster. The first thing that a new worker does is to load the package
-# and its compiled kernels, which takes some seconds: with fits as short as these the cluster is no
-# faster. What it costs is measured in the documentation, under "More than one machine".
+# The search runs in one process, and then on the cluster. A new worker first loads the package and
+# its compiled kernels, which takes some seconds. With fits as short as these the cluster is
+# therefore no faster. The page "More than one machine" has the costs of a cluster.
 
 if __name__ == "__main__":
     began = time.perf_counter()
@@ -57,7 +58,7 @@ if __name__ == "__main__":
         print(f"two workers:     {time.perf_counter() - began:5.1f} s")
 
 # %%
-# The same scores, from other processes:
+# Both searches have the same scores, although other processes computed them:
 
 if __name__ == "__main__":
     names = [f"split{k}_test_" for k in range(3)]

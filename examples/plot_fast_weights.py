@@ -4,16 +4,17 @@ A net that learns inside a single sequence
 
 A recurrent network usually remembers in the activations of its units. ``FastWeightRegressor`` also
 changes its own weights from row to row, and training shapes these changes by their exact gradient
-[1]_. Two tasks need that, because what was true in one sequence is false in the next:
+[1]_. Two tasks need such changes, because what was true in one sequence is false in the next:
 
-- *recall*: eight values are shown, each with a key, and must be found again by the keys; the
-  values are drawn anew for every sequence;
-- *regression in context*: a linear function is shown by examples, new ones in every sequence, and
-  must be applied to new inputs.
+- *recall*: eight values are shown, each with a key, and then asked for by their keys; the values
+  are drawn anew for every sequence;
+- *regression in context*: examples show a linear function, which is another one in every sequence,
+  and the network must apply this function to new inputs.
 
-Beside it: the same network with ``g = h = 0``, whose weights stay constant inside a sequence, and a
-larger one of that kind. All are trained alike, on the same 300 sequences, and judged on 300 new
-ones. (With more training errors fall further: the page of measurements has the defaults' values.)
+The same network with ``g = h = 0`` keeps its weights constant inside a sequence. It is trained,
+too, and so is a larger network of this kind. All learn the same 300 sequences and are scored on 300
+new ones. (With more training the errors become smaller: the full tables on the page of measurements
+have those of the defaults.)
 
 .. [1] J. Schmidhuber, "Reducing the ratio between learning complexity and number of time varying
    variables in fully recurrent nets", ICANN, 1993.
@@ -79,7 +80,7 @@ for task, (make, params, n_hidden) in TASKS.items():
         )
 
 # %%
-# Constant weights learn nothing in these tasks, nor do several times as many of them.
+# Networks with constant weights learn nothing in these tasks, and neither does the larger one.
 #
 # What happens inside a sequence? Here are the weights from the eight key inputs to the output unit,
 # while the network of the first task goes through one sequence. A weight leaves its initial value
@@ -102,7 +103,7 @@ print("\nvalues shown with the keys   ", *(f"{value:6.0f}" for value in shown))
 print("change of the keys' weights  ", *(f"{change:6.2f}" for change in stored))
 
 # %%
-# Drawn for all keys, and as a picture of all weights of the output unit:
+# The figure shows these weights for all keys, and a picture of all weights of the output unit:
 
 try:
     import matplotlib.pyplot as plt

@@ -3,19 +3,20 @@ A plant, a plant that changes, and two real series
 ==================================================
 
 How accurate is :class:`~skrecurrent.RTRLRegressor` at its defaults, beside what most people would
-try first, and how long does it take? Four jobs:
+try first, and how long does it take? This example compares errors and seconds in four tasks:
 
-- *Identify a plant*: tell the level of the lower of two water tanks from the flow of the pump
-  (:func:`~skrecurrent.datasets.make_two_tanks`, a simulation). Fit on 1000 rows, simulate the next
-  1000, of which no level is known.
-- *Follow a plant that changes*: the same as a stream of 2000 rows. Each row is predicted, then
-  learned. Half-way the outlet of the lower tank clogs by 40 %.
-- *Forecast, in batch*: the monthly sea-surface temperature of El Niño and the square root of the
-  yearly sunspot number, one step ahead. Fit on the first 70 % of the rows, predict the rest.
-- *Forecast, as a stream*: the same series. Each row is predicted, then learned.
+- *Identify a plant*: predict the level of the lower of two water tanks from the flow of the pump
+  (:func:`~skrecurrent.datasets.make_two_tanks`, a simulation). Fit on 1000 rows and simulate the
+  next 1000, of which no level is known.
+- *Follow a plant that changes*: the same plant as a stream of 2000 rows. Each row is predicted
+  before it is learned. Half-way the outlet of the lower tank clogs by 40 %.
+- *Forecast, in batch*: predict the monthly sea-surface temperature of El Niño and the square root
+  of the yearly sunspot number one step ahead. Fit on the first 70 % of the rows and predict the
+  rest.
+- *Forecast, as a stream*: predict the same series, each row before it is learned.
 
-The network sees only the newest value in each row, and nothing is tuned for it. The others see the
-newest 20 values.
+The network sees only the newest value in each row, and none of its parameters is tuned. The others
+see the newest 20 values.
 """
 
 import time
@@ -51,10 +52,10 @@ def net(seed):
 
 
 # %%
-# Ridge regression chooses its penalty by itself. It has no ``partial_fit``: in a stream
-# it is fitted again to all rows so far, every tenth row. Recursive least squares forgets 10 % per
-# row: of the factors .9, .95, .98, .99, .995, .999 and 1 this one has the least error on the plant
-# that clogs.
+# Ridge regression chooses its penalty by cross-validation. ``RidgeCV`` has no ``partial_fit``, so
+# in a stream it is fitted again to all rows so far, every tenth row. Recursive least squares has a
+# forgetting factor of 0.9: of the factors .9, .95, .98, .99, .995, .999 and 1 this one has the
+# least error on the plant that clogs.
 
 
 def ridge(seed):
@@ -86,8 +87,8 @@ def recursive_least_squares(X, y, forgetting=0.9):
 
 
 # %%
-# There are two ways of working. Networks start from random weights: the median of three seeds
-# counts, and the worst is told, too.
+# Regressors work in batch or as a stream. Networks start from random weights, so the table has the
+# median of three seeds, and the worst seed in brackets.
 
 
 def in_batch(make, X, y, n_train):
@@ -132,7 +133,8 @@ for warm in (net(0).fit, net(0).partial_fit_predict):  # compile: once on a new 
     warm(np.arange(60.0)[:, None] % 7, np.arange(60.0) % 5)
 
 # %%
-# Identify a plant. The sensor errs by 0.05 cm, so that nothing can be more accurate than that.
+# The first task is to identify a plant. The sensor's errors have a standard deviation of 0.05 cm,
+# so that no prediction can be more accurate than that.
 
 X, y = make_two_tanks(2000, random_state=0)
 n_train, level = 1000, y[1000:]
@@ -143,8 +145,8 @@ by_net = table.add(job, "RTRLRegressor", level, *in_batch(net, X, y, n_train))
 plant = level, by_net, by_mlp
 
 # %%
-# Follow a plant that changes. The first 200 rows of a stream are not scored: with them recursive
-# least squares would do far worse.
+# The second task is to follow a plant that changes. The first 200 rows of a stream are not scored;
+# with them the error of recursive least squares would be far larger.
 
 X, y = make_two_tanks(2000, clog=0.4, random_state=0)
 by_method = {
@@ -162,7 +164,7 @@ for job, first in (
 clogging = y[SCORED_FROM:], *(changing[method, SCORED_FROM] for method in reversed(by_method))
 
 # %%
-# Forecast two real series, in batch and as a stream.
+# The other tasks are to forecast two real series, in batch and as a stream.
 
 elnino, sunspots = load_elnino(), load_sunspots()
 forecasts = {}
@@ -184,7 +186,7 @@ for name, X, y in (
         forecasts[name, method] = table.add(job, method, later, found, seconds)
 
 # %%
-# The figure: what was observed and predicted in part of these rows, and below it the errors.
+# The figure shows what was observed and predicted in part of these rows, and the errors below.
 
 try:
     import matplotlib.pyplot as plt

@@ -2,12 +2,12 @@
 Choosing parameters: GridSearchCV with TimeSeriesSplit
 ======================================================
 
-How many hidden units, and which time step? A grid search answers, and it must not look ahead:
-each fold of ``TimeSeriesSplit`` trains on the rows before those that it is judged by. ``predict``
-goes on from where training ended, so that the first test row is not a cold start.
+A grid search chooses the number of hidden units and the time step ``dt``. The search must not look
+ahead: each fold of ``TimeSeriesSplit`` trains on the rows before those that it scores. ``predict``
+continues from the row at which training ended, so that the first test row is not a cold start.
 
-The task is an operator: from the x coordinate of the Roessler system to its z coordinate, which
-rests near zero and peaks once per turn. The last third of the rows is not touched until the end.
+The task is to predict the z coordinate of the Roessler system from the x coordinate. z is near zero
+most of the time and has one peak per turn. The last third of the rows is not used until the end.
 """
 
 import numpy as np
@@ -22,8 +22,8 @@ X, y = make_roessler(1500, target="z", random_state=0)
 X_train, y_train, X_test, y_test = X[:1000], y[:1000], X[1000:], y[1000:]
 
 # %%
-# Estimators of this package can be the last step of a pipeline. (They standardise by themselves;
-# the scaler is here to show that it goes through.)
+# Estimators of this package can be the last step of a pipeline. (They standardise inputs
+# themselves. The scaler only shows that a pipeline works.)
 
 pipeline = make_pipeline(MinMaxScaler(), RTRLRegressor(max_iter=8, random_state=0))
 grid = {"rtrlregressor__n_hidden": [4, 8, 16], "rtrlregressor__dt": [1.0, 0.5]}
@@ -41,7 +41,8 @@ for parameters, mean, *folds in zip(
 print("best:", search.best_params_)
 
 # %%
-# The best model was fitted again to all rows given, and goes on from the last of them.
+# The search has fitted the best model again to all training rows, and ``predict`` continues from
+# the last of them.
 
 print(f"R2 on the rows after them: {search.score(X_test, y_test):.3f}")
 

@@ -2,10 +2,11 @@
 Many sequences: one column to start them, and to split them
 ===========================================================
 
-There are forty batches of the same process, of different lengths, and each starts cold. How well
-does a model do on batches that it has never seen? Rows of one batch must not be in training and in
-test, and every batch must start from the rest state. A column of ids does both: ``GroupKFold``
-splits by it, and ``sequence_column`` tells the estimator that it holds ids.
+A process has produced forty batches of different lengths, and each batch starts cold. How accurate
+is a model on batches that it has never seen? Rows of one batch must not be both in training and in
+test, and every batch must start from the rest state. One column of ids serves both purposes:
+``GroupKFold`` splits the rows by this column, and ``sequence_column`` tells the estimator where
+batches start.
 """
 
 import numpy as np
@@ -33,7 +34,7 @@ def batch():
 batches = [batch() for _ in range(40)]
 
 # %%
-# Rows of all batches stand below each other. The second column says which batch a row belongs to.
+# The rows of all batches are stacked. The second column says which batch a row belongs to.
 
 heating, y, batch_id = stack_sequences(*zip(*batches))
 X = np.column_stack([heating, batch_id])
@@ -41,7 +42,7 @@ print(f"{len(X)} rows, {batch_id.max() + 1} batches, ids {batch_id[:3]} ... {bat
 
 # %%
 # Without ``sequence_column`` every row continues the row before, and each batch starts where the
-# one before ended. That network is not shown the ids.
+# one before ended. This network is not given the ids.
 
 aware = RTRLRegressor(8, max_iter=10, sequence_column=1, random_state=0)
 unaware = RTRLRegressor(8, max_iter=10, random_state=0)
@@ -56,8 +57,8 @@ for name, (model, rows) in models.items():
     print(f"{name:27} R2 of the folds: {np.round(scores, 3)}")
 
 # %%
-# In batches that were not trained on the first rows show the difference: only a network that starts
-# at rest knows that the tank is cold.
+# The first rows of new batches show the difference: only a network that starts at rest predicts
+# that the tank is cold.
 
 predictions = {
     "starts each batch at rest": cross_val_predict(aware, X, y, **split),

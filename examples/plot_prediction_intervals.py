@@ -1,14 +1,14 @@
 """
-Prediction intervals: how sure is a prediction, and is the answer true?
-=======================================================================
+Prediction intervals: do they hold as many values as they should?
+=================================================================
 
-``return_std=True`` adds a standard deviation to a prediction: that of the errors which the network
-has lately made in predicting the next row. If errors are about normally distributed, 90 % of the
-values should be within 1.645 standard deviations. This example counts how many are.
+``return_std=True`` adds a standard deviation to each prediction: that of the network's recent
+errors in predicting the next row. If errors are about normally distributed, 90 % of the values
+should be within 1.645 standard deviations. This example counts how many are.
 
-The monthly sea-surface temperature of El Niño is predicted one month ahead. ``fit`` learns the
-first 70 % of the months. Each of the others is predicted and then learned, by
-``partial_fit_predict``.
+The task is to predict the monthly sea-surface temperature of El Niño one month ahead. ``fit``
+learns the first 70 % of the months. ``partial_fit_predict`` predicts each of the other months and
+then learns it.
 """
 
 import numpy as np
@@ -38,8 +38,9 @@ for Estimator in (RTRLRegressor, APRLRegressor):
     print(f"{name:16}" + "".join(f"{part:10.1%}" for part in covered) + f"{width:11.2f} degrees")
 
 # %%
-# The intervals are right, as far as 220 months can tell. They are intervals for the next row. For
-# several months ahead ``forecast(n_steps, X, return_std=True)`` has wider ones.
+# The intervals hold about as many values as they should, as far as 220 months can tell. These are
+# intervals for the next row. For several months ahead ``forecast(n_steps, X, return_std=True)`` has
+# wider ones.
 
 try:
     import matplotlib.pyplot as plt

@@ -4,7 +4,8 @@ Saving and resuming a stream: is anything lost?
 
 A program that learns from a stream is stopped, and started again later, perhaps on another machine.
 The estimator holds all that was learned and all that further learning needs: weights, state, and
-the covariances of the filters. Pickling saves all of it, so nothing is lost, not even the last bit.
+the covariances of the filters. A pickle holds all of these, so that predictions after a restart are
+the same, bit for bit.
 
 The stream is the sea-surface temperature of El Niño, with three years without observations.
 """
@@ -24,9 +25,9 @@ y[400:436] = np.nan  # rows whose targets are not known; the inputs are
 
 
 # %%
-# One program is never stopped, and one is stopped after every hundred rows. Each row is predicted
-# and then learned; rows without a target only advance the state. The saved file always has the same
-# size, however long the stream.
+# One program is never stopped, and the other one is stopped after every hundred rows. Both predict
+# each row and then learn it; rows without a target only advance the state. The size of the saved
+# file does not grow with the length of the stream.
 
 never_stopped = RTRLRegressor(random_state=0)
 expected = never_stopped.partial_fit_predict(X, y)

@@ -2,11 +2,11 @@
 Streaming with drift: does it pay to go on learning?
 ====================================================
 
-A system of the NARMA kind, with a memory of ten rows, is observed row by row. Its coefficients
-change twice. A network predicts each row and then learns it, with ``partial_fit_predict``, from the
-first row on. Before the first change a copy is taken, and left as it is.
+A system of the NARMA kind has a memory of ten rows, and its coefficients change twice. From the
+first row on a network predicts each row and then learns it, by ``partial_fit_predict``. A copy of
+the network, taken before the first change, does not learn any more.
 
-No drift detector is involved, and no past rows are stored.
+The network needs no detector of drift and stores no past rows.
 """
 
 import copy
@@ -32,8 +32,8 @@ def changing_system(seed):
 
 
 # %%
-# Both ways are tried on three streams. The table has errors in the first 200 rows after a change,
-# and in the last 500 rows before the next one, in units of the standard deviation of all targets.
+# Both networks predict three streams. The table has errors in the first 200 rows after a change,
+# and in the last 500 rows before the next one, in standard deviations of all targets.
 
 
 def errors_of(seed):
@@ -60,8 +60,8 @@ for way in runs[0]:
     print(f"{way:20}{np.median(soon):14.2f}{np.median(late):20.2f}")
 
 # %%
-# Learning takes some hundred rows to follow a change; then the error is a fraction of that of the
-# network that was left alone.
+# The network that learns needs some hundred rows to follow a change. After that its error is a
+# fraction of that of the copy.
 
 
 def running(errors, width=100):

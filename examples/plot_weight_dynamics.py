@@ -11,7 +11,7 @@ by Atiya-Parlos learning (APRL, learning rate 1) and once by real-time recurrent
 3. output weights change much faster than internal weights.
 
 They do not give the number of units and rows, the step, the scaling or the seed. Here the runs are
-repeated for two targets and several seeds, and each observation is tested on each of them. As in
+repeated for two targets and several seeds, and each observation is tested in each run. As in
 the paper, APRL is the online algorithm as printed, time is continuous (``dt`` < 1), and all units
 step at once.
 
@@ -79,10 +79,11 @@ with warnings.catch_warnings():
                 runs[target, name, seed] = weight_dynamics(learner, X, y)
 
 # %%
-# The observations in numbers. *Minimum, then rise* means that the last error is more than twice the
-# smallest. *Improves continuously* means that the last error is the smallest, give or take 5 %, and
-# that it fell in at least nine epochs out of ten. *Much faster* means at least five times as fast,
-# in the median over epochs: once over those up to the smallest error, once over all.
+# The table has the observations in numbers. *Minimum, then rise* means that the last error is more
+# than twice the smallest. *Improves continuously* means that the last error is the smallest, give
+# or take 5 %, and that it fell in at least nine epochs out of ten. *Much faster* means at least
+# five times as fast, in the median over epochs: once over those up to the smallest error, once over
+# all.
 
 
 def minimum_then_rise(loss):
@@ -124,8 +125,9 @@ for target in ("y", "z"):
         print(f"  {observation:50}{np.sum(seen)} of {len(SEEDS)} seeds")
 
 # %%
-# What appears, and what does not. (With target y the runs are so sensitive that rounding, which
-# depends on the machine, changes single curves after some epochs; the counts hardly change.)
+# Some observations appear in these runs, and some do not. (With target y the runs are so sensitive
+# that rounding, which depends on the machine, changes single curves after some epochs; the counts
+# hardly change.)
 #
 # - **Target y.** The first observation appears with every seed: APRL is best after a few epochs (in
 #   the paper after 15). Then its error does not merely rise but swings wildly, with some seeds to
@@ -137,11 +139,11 @@ for target in ("y", "z"):
 #   smallest error. The first appears with a minority of the seeds; with the others APRL's error
 #   still falls in the last epoch.
 #
-# So each observation is real in some setting, and neither setting shows all three. RTRL's output
-# weights are faster, too, four to seventeen times. For APRL and target z the ratio is larger, up to
-# a million times, and the lemma of the paper tells why: all internal changes are proportional to
-# the weights from the output to the hidden units, which change by one common factor. Where it goes
-# to zero, internal learning stops by itself:
+# So each observation appears in some setting, and neither setting shows all three. With RTRL output
+# weights also change faster than internal weights, four to seventeen times. For APRL and target z
+# the ratio is larger, up to a million times, and the lemma of the paper tells why: all internal
+# changes are proportional to the weights from the output to the hidden units, which change by one
+# common factor. Where it goes to zero, internal learning stops by itself:
 
 X, y = roessler_operator("z", seed=0)
 model = learners(9, seed=0)["APRL"]
@@ -158,7 +160,7 @@ for name in ("APRL", "RTRL"):
     print(f"{name}: {max(np.abs(second - first).max() for first, second in ratios):.0e}")
 
 # %%
-# The figure, with one line per seed. The dotted line is the error of predicting the mean.
+# The figure has one line per seed. The dotted line is the error of predicting the mean.
 
 try:
     import matplotlib.pyplot as plt

@@ -63,12 +63,12 @@ class APRLRegressor(BaseRecurrentRegressor):
     """Recurrent regressor trained online by Atiya-Parlos recurrent learning, O(n^2) per row.
 
     A row of `X` is one time step, and the network carries its state from row to row. APRL [1]_, in
-    the continuous-time form of [2]_, asks which change of the *states* would lower the error. Then
-    the weights change in such a way that the states come closest to that in least squares, eqs (5)
-    and (6). Online this is recursive least squares with one inverse correlation matrix V^-1 for all
-    units. There is no learning rate to tune, and a row costs about as much as running the network.
-    ``fit`` repeats passes over the training rows and keeps the best weights; ``partial_fit`` learns
-    each row of a stream once.
+    the continuous-time form of [2]_, first computes which change of the *states* would lower the
+    error. Then APRL changes the weights such that the states move closest to this change, in the
+    sense of least squares, eqs (5) and (6). Online this is recursive least squares with one inverse
+    correlation matrix V^-1 for all units. You need not tune a learning rate, and to learn a row
+    takes about as much time as to run the network. ``fit`` repeats passes over the training rows
+    and keeps the best weights; ``partial_fit`` learns each row of a stream once.
 
     The network has n = n_outputs + n_hidden units. With phi(k) = [tanh x(k); u(k); 1] it follows
     the Euler step of dx/dt = -x + W phi, eq. (2)::
@@ -76,42 +76,46 @@ class APRLRegressor(BaseRecurrentRegressor):
         x(k+1) = (1 - dt) x(k) + dt W phi(k)
 
     and predicts, for the row k whose input is u(k), the x(k+1) of its output units. The units read
-    this prediction in the next row: output feedback is trained.
+    this prediction in the next row, and the weights of this output feedback are trained.
 
     Parameters
     ----------
     n_hidden : int, default=50
-        Number of hidden ("internal") units. Time per row and memory grow with the square of it.
+        Number of hidden ("internal") units. Time per row and memory grow with its square.
 
     algorithm : {"online", "literal", "batch"}, default="online"
+        The form of the learning rule.
+
         - "online": the online steps of [2]_ in the prediction-error form: the innovation of each
-          row is (eta / dt) gamma(k), eq. (10). With eta = 1 output rows without feedback are plain
-          recursive least squares. In ``fit`` the first epochs train the output rows only, then
-          internal rows learn at 0.03 of the rate, and a guard watches (see Notes).
+          row is (eta / dt) gamma(k), eq. (10). With eta = 1 output rows without feedback learn by
+          plain recursive least squares. In ``fit`` the first epochs train the output rows only.
+          After that internal rows learn at 0.03 of the rate, and a guard chooses the
+          regularization (see Notes).
         - "literal": steps 1-4 as printed, whose innovation is (eta / dt) gamma(k) - (W(k-1) - W(0))
           phi(k-1), for all rows of W at the full rate and without guard. One pass goes only part
-          of the way to least squares: it leaves 1 / (1 + eta) of the distance.
-        - "batch": eqs (7)-(10). V and B are summed over all rows and sequences, with the weights
-          fixed, and change them once per epoch, under the same guard. In a stream, which has no
-          epochs, they change after every q rows with a target; V remembers the whole stream.
+          of the way to least squares: 1 / (1 + eta) of the distance remains.
+        - "batch": eqs (7)-(10). V and B are summed over all rows and sequences with fixed weights.
+          The weights change once per epoch, under the same guard. In a stream, which has no epochs,
+          the weights change after every q rows with a target; V remembers the whole stream.
 
     learning_rate_init : float, default=1.0
-        eta of [2]_.
+        Learning rate, eta of [2]_.
 
     regularization : float, default=None
-        epsilon of [2]_: V starts as this times the unit matrix. ``fit`` with the guard changes the
-        value from epoch to epoch. By default streams and "literal", which have no guard, take 1e-3.
-        Otherwise ``fit`` begins with 1e-8, or with 1e-1 if a pass over the first 80 % of the rows
-        then predicts the other rows better.
+        epsilon of [2]_: V starts as this number times the unit matrix. The guard in ``fit`` changes
+        the number from epoch to epoch. By default streams and "literal", which have no guard, use
+        1e-3. Otherwise ``fit`` begins with 1e-8, or with 1e-1 if a pass over the first 80 % of the
+        rows predicts the other rows better with 1e-1.
 
     forgetting : float, default=1.0
-        Factor, in (0, 1], by which V shrinks in each row, "online" and "literal". Rows that would
-        carry trace(V^-1) beyond its first value forget nothing.
+        Factor, in (0, 1], by which "online" and "literal" multiply V in each row. In rows in which
+        trace(V^-1) would otherwise exceed its first value, the factor is 1.
 
     update_order : {"synchronous", "hidden-first"}, default="synchronous"
-        Whether all units step at once, as in [2]_, or the outputs see the hidden units' new values.
-        "hidden-first" can combine inputs of the same row nonlinearly, but takes two matrices V^-1
-        and its feedback oscillates more easily.
+        The order in which units are updated. With "synchronous" all units step at once, as in
+        [2]_. With "hidden-first" the outputs see the new values of the hidden units; such a network
+        can combine inputs of the same row nonlinearly, but needs two matrices V^-1, and its
+        feedback oscillates more easily.
 
     dt : float, default=0.85
         Euler step, in (0, 1]; 1 is discrete time. Smaller values make the units leaky integrators,
@@ -121,13 +125,13 @@ class APRLRegressor(BaseRecurrentRegressor):
         Euler step of the output units. None means `dt`.
 
     input_scale : float, default=0.2
-        Initial weights from inputs to hidden units are uniform in plus or minus this.
+        Initial weights from inputs to hidden units are uniform between minus and plus this number.
 
     washout : int, default=None
         Number of first rows of each sequence that ``fit`` neither learns from nor judges by,
-        because the state has not yet left rest. By default these are 100 rows, or a tenth of the
-        sequence if that is less. On noise-free series their errors are a hundred times those of
-        other rows.
+        because the network has not yet forgotten the rest state. By default these are 100 rows, or
+        a tenth of the sequence if that is less. On noise-free series the errors in these rows are a
+        hundred times as large as in other rows.
 
     max_iter : int, default=12
         Largest number of epochs, the passes of ``fit`` over the training rows.
@@ -136,27 +140,29 @@ class APRLRegressor(BaseRecurrentRegressor):
         Relative decrease of the loss that counts as an improvement.
 
     n_iter_no_change : int, default=12
-        ``fit`` stops after so many epochs in a row without improvement.
+        ``fit`` stops after this number of epochs in a row without improvement.
 
     early_stopping : bool, default=False
-        Whether to judge epochs by the last rows, which are then not trained on, rather than by the
-        training rows. Of several sequences the last ones are held out as a whole.
+        Whether ``fit`` holds out the last rows and keeps the epoch that predicts them best, rather
+        than the epoch that predicts the training rows best. Of several sequences the last ones are
+        held out as a whole.
 
     validation_fraction : float, default=0.1
-        Part of the rows held out by early stopping.
+        Part of the rows that `early_stopping` holds out.
 
     standardize : bool, default=True
-        Whether to standardise inputs and targets inside, targets to a standard deviation of 0.1,
-        where tanh of an output is nearly linear. ``fit`` uses the statistics of the training rows.
-        A stream that starts with ``partial_fit`` updates them row by row, until 100 values of a
-        column have come that differ from the value before. They begin anew when the scale of a
-        column has grown eightfold. A value in a stream counts as at most ten standard deviations
-        from the mean. If False, bring inputs and targets to about this scale yourself.
+        Whether the estimator standardises inputs and targets, targets to a standard deviation of
+        0.1, where tanh of an output is nearly linear. ``fit`` uses the means and standard
+        deviations of the training rows. A stream that starts with ``partial_fit`` updates those of
+        a column row by row, until 100 values have come that differ from the value before. They are
+        estimated anew when the scale of a column has grown eightfold. A value in a stream counts as
+        at most ten standard deviations from the mean. If False, bring inputs and targets to about
+        this scale yourself.
 
     stateful : bool, default=True
-        Whether the state goes on from row to row. If False, every row is a sequence of its own and
-        starts at rest. Rows are then exchangeable, as in other regressors, and `sequence_id`,
-        ``advance`` and ``forecast`` raise an error.
+        Whether the network carries its state from row to row. If False, every row is a sequence of
+        its own and starts at rest. The order of rows then does not matter, as in other regressors,
+        and `sequence_id`, ``advance`` and ``forecast`` raise an error.
 
     sequence_column : int or str, default=None
         The column of `X` that holds sequence ids, by position or name. Ids may be text. The column
@@ -168,7 +174,7 @@ class APRLRegressor(BaseRecurrentRegressor):
         `sequence_id` may give them.
 
     warm_start : bool, default=False
-        Whether ``fit`` continues from the present weights and statistics.
+        Whether ``fit`` continues from the present weights, means and standard deviations.
 
     verbose : bool, default=False
         Whether to print the loss of each epoch.
@@ -180,15 +186,15 @@ class APRLRegressor(BaseRecurrentRegressor):
     Attributes
     ----------
     weights_ : ndarray of shape (n, n + n_features + 1)
-        A read-only copy of all weights; columns are units, inputs, bias, and output units come
-        first. Assigning an array of this shape changes the network.
+        A read-only copy of all weights. Rows are units, output units first; columns are units,
+        inputs, and the bias. Assigning an array of this shape changes the network.
 
     state_ : ndarray of shape (n_states,)
-        All that a prediction carries from row to row: x of the n units. The state is zero at rest.
-        The attribute is a read-only copy of the state after the last row that was fitted or
-        learned.
-        Assign an array of this shape to go on from there; the learning rule then knows nothing of
-        earlier rows. Values that are held over gaps in `X` are not part of the state.
+        All that a prediction carries from row to row: the states x of the n units. The state is
+        zero at rest. The attribute is a read-only copy of the state after the last row that was
+        fitted or learned. Assign an array of this shape to go on from there; the learning rule then
+        knows nothing of earlier rows. Values that are held over gaps in `X` are not part of the
+        state.
 
     n_iter_ : int
         Number of epochs of ``fit``.
@@ -198,22 +204,22 @@ class APRLRegressor(BaseRecurrentRegressor):
         epoch, and counts the rows of the washout, too.
 
     loss_curve_ : list of float
-        Half the mean squared error of the frozen network over the training rows after each epoch,
-        in the units in which the network works: those in which targets have a standard deviation of
-        0.1, or yours with ``standardize=False``. The rows of the washout are included; the guard
-        leaves them out.
+        Half the mean squared error of the network over the training rows after each epoch, with
+        frozen weights and in the units in which the network works: those in which targets have a
+        standard deviation of 0.1, or yours with ``standardize=False``. The mean includes the rows
+        of the washout, which the guard leaves out.
 
     loss_ : float
-        The last loss.
+        The loss of the last epoch.
 
     best_loss_ : float
-        The loss of the weights that were kept.
+        The loss of the epoch whose weights were kept.
 
     validation_scores_ : list of float or None
         R^2 on the held-out rows after each epoch. None without `early_stopping`.
 
     best_validation_score_ : float or None
-        The score of the weights that were kept.
+        The score of the epoch whose weights were kept.
 
     n_outputs_ : int
         Number of outputs.
@@ -231,16 +237,17 @@ class APRLRegressor(BaseRecurrentRegressor):
 
     Notes
     -----
-    **What learns.** The errors enter eq. (10) through the output units only. By the lemma (11)-(14)
-    of [2]_ all internal rows of W then change in fixed proportions; it generalises to several
-    outputs: the change of the internal rows is W_internal,outputs(0) G(k), G of n_outputs rows. So
-    the internal update assigns no credit to hidden units, it compensates the feedback.
+    **What the internal weights learn.** The errors enter eq. (10) through the output units only. By
+    the lemma (11)-(14) of [2]_ all internal rows of W then change in fixed proportions. The lemma
+    generalises to several outputs: the change of the internal rows is W_internal,outputs(0) G(k),
+    where G has n_outputs rows. So the internal update assigns no credit to single hidden units; it
+    compensates the feedback from the outputs.
 
-    **Training the internal weights gains nothing.** In the same loop with the internal weights left
-    as they were the errors are as small. What is gained over an echo state network [3]_ with the
-    same reservoir, no feedback and a ridge readout comes from trained output feedback, epochs and
-    the guard. NRMSE, 50 hidden units, 2000 training rows, the median of 5 seeds and the worst
-    (``tests.benchmarks.accuracy.aprl_report``):
+    **Training the internal weights gains nothing.** If the same loop leaves the internal weights as
+    they were, the errors are as small. An echo state network [3]_ with the same reservoir, no
+    feedback and a ridge readout is less accurate on some tasks, because APRL trains output feedback
+    over several epochs under a guard. The table has the NRMSE with 50 hidden units and 2000
+    training rows, the median of 5 seeds and the worst:
 
     ====================  ==================  ==================  ==================
     task                  APRLRegressor       output rows only    echo state
@@ -253,24 +260,26 @@ class APRLRegressor(BaseRecurrentRegressor):
     El Nino               .23     (.24)       .23     (.24)       .22     (.23)
     ====================  ==================  ==================  ==================
 
-    **The guard.** After each epoch of "online" and "batch" the frozen network runs over the
-    training rows (or over the held-out ones) on its own predictions. If it is better than the best
-    so far the regularization is halved, otherwise the best weights come back and it is multiplied
-    by ten. V starts anew in each epoch. Training rows of the washout do not count. On short noisy
-    series it is no better than ridge regression on lags.
+    **The guard.** After each epoch of "online" and "batch" the network runs, with frozen weights
+    and on its own predictions, over the training rows (or over the held-out ones). If its error is
+    smaller than that of all epochs before, the regularization is halved. Otherwise the best weights
+    are restored, and the regularization is multiplied by ten. V starts anew in each epoch. Training
+    rows of the washout do not count.
 
-    A frozen network with output feedback can have several attractors. ``predict`` continues from
-    `state_`, on the attractor on which training ended; a network that starts from rest in the
-    middle of a series may end on another one.
+    On short noisy series the estimator is no more accurate than ridge regression on lags.
 
-    Rows in which no output has a target only advance the state. Where some outputs have one, the
-    error of the others counts as 0, for their part of gamma(k) too.
+    A network with output feedback can have several attractors. ``predict`` continues from `state_`,
+    on the attractor on which training ended. A network that starts from rest in the middle of a
+    series may end on another attractor.
 
-    The learning rule's memory (V^-1, the error of the last row) is part of the fitted estimator:
-    pickling it in mid-stream changes nothing. scikit-learn has no tag for rows whose order matters.
-    The estimator therefore sets the tag ``non_deterministic`` while ``stateful=True``, which turns
-    off the two common checks that contradict recurrence. It is deterministic for a given
-    `random_state`.
+    Rows in which no output has a target only move the state. If some outputs of a row have a
+    target, the error of the others counts as 0, also in their part of gamma(k).
+
+    The fitted estimator holds all that further learning needs (V^-1, the error of the last row), so
+    that pickling in mid-stream does not change the result. scikit-learn has no tag for rows whose
+    order matters. The estimator therefore sets the tag ``non_deterministic`` while
+    ``stateful=True``. The tag turns off the two common checks that contradict recurrence. Results
+    are deterministic for a given `random_state`.
 
     References
     ----------

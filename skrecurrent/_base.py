@@ -153,28 +153,28 @@ class BaseRecurrentRegressor(
         """Fit the network to one series, or to several sequences.
 
         Every sequence starts from the rest state (all zeros). Training starts anew unless
-        ``warm_start=True``. After each epoch the frozen network runs over the training rows, or
-        over the last rows if ``early_stopping=True``, and the weights of the best epoch are kept.
-        Afterwards `state_` is the state of the frozen network after all rows, and ``predict``
-        continues from there.
+        ``warm_start=True``. After each epoch the network runs, with frozen weights, over the
+        training rows, or over the last rows if ``early_stopping=True``. The weights of the best
+        epoch are kept. Afterwards `state_` is the state of this network after all rows, and
+        ``predict`` continues from there.
 
-        The new network replaces the old one at the very end, in one step. Until then the old
-        network answers, to other threads too. If ``fit`` fails, the old network stays.
+        The new network replaces the old one at the very end, in one step. Until then ``predict``
+        uses the old network, in other threads, too. If ``fit`` fails, the old network stays.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Inputs, one row per time step, in the order of time. NaN means that this input is not
-            known in this row: the last known value of the column in this sequence is held, or the
-            mean of the column before there is one.
+            known in this row. The network then uses the last known value of the column in this
+            sequence or, before there is one, the mean of the column.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets. NaN means that the row has no target for this output: the state advances, and
-            nothing is learned from the row.
+            Targets. NaN means that the row has no target for this output: the state moves past the
+            row, and nothing is learned from it.
 
         sequence_id : array-like of shape (n_samples,), default=None
             Which sequence each row belongs to. Rows of a sequence must follow each other. By
-            default all rows are one sequence, or ids are in `sequence_column`.
+            default all rows are one sequence, unless `sequence_column` holds ids.
 
         Returns
         -------
@@ -194,10 +194,10 @@ class BaseRecurrentRegressor(
         Warns
         -----
         ConvergenceWarning
-            If learning exploded. The best weights are kept.
+            If learning exploded. The best weights so far are kept.
         UserWarning
-            If Ctrl-C ended training. The best weights are kept. (Before the first epoch Ctrl-C
-            raises KeyboardInterrupt, and the old network stays.)
+            If Ctrl-C ended training. The best weights so far are kept. (Before the first epoch
+            Ctrl-C raises KeyboardInterrupt, and the old network stays.)
 
         Examples
         --------
@@ -325,13 +325,13 @@ class BaseRecurrentRegressor(
     def partial_fit(self, X, y, *, sequence_id=None):
         """Learn rows of a stream, once each and in order, continuing where the last call ended.
 
-        You may split the rows into calls in any way; the result is the same to the last bit. No
-        ``fit`` is needed before. Without `sequence_id` the running sequence continues. Parameters
-        that are changed between calls are not read again.
+        You may split the rows into calls in any way; the result is the same to the last bit. You
+        need not call ``fit`` before. Without `sequence_id` the running sequence continues. Changing
+        parameters between calls has no effect.
 
-        Other threads may predict, save and copy meanwhile. They see the network between two rows.
-        Ctrl-C ends the call between two rows. `t_` is the number of rows with a target that were
-        learned.
+        Meanwhile other threads may predict with, save and copy the estimator. They see the network
+        as it was between two rows. Ctrl-C ends the call between two rows. `t_` is the number of
+        rows with a target that were learned.
 
         Parameters
         ----------
@@ -339,12 +339,12 @@ class BaseRecurrentRegressor(
             Inputs, one row per time step, in the order of time; NaN where one is not known.
 
         y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets, NaN where there is none. A chunk without any target only advances the state.
+            Targets, NaN where there is none. Rows without any target only move the state.
 
         sequence_id : array-like of shape (n_samples,), default=None
             Which sequence each row belongs to. If the first id is the last one of the call before,
             that sequence continues; any other id starts a new sequence from rest. By default all
-            rows continue the running sequence, or ids are in `sequence_column`.
+            rows continue the running sequence, unless `sequence_column` holds ids.
 
         Returns
         -------
@@ -361,8 +361,8 @@ class BaseRecurrentRegressor(
         Warns
         -----
         ConvergenceWarning
-            If learning exploded. The network goes on from the last good weights, at rest, and the
-            learning rule starts anew.
+            If learning exploded. The network continues with the last good weights, at rest, and
+            the learning rule starts anew.
 
         Examples
         --------
@@ -396,8 +396,10 @@ class BaseRecurrentRegressor(
             Targets, NaN where there is none. Rows without a target are predicted, too.
 
         sequence_id : array-like of shape (n_samples,), default=None
-            Which sequence each row belongs to, as for ``partial_fit``: an id equal to the last one
-            continues, and any other id starts at rest. By default all rows continue.
+            Which sequence each row belongs to, as for ``partial_fit``: if the first id is the last
+            one of the call before, that sequence continues, and any other id starts a new sequence
+            at rest. By default all rows continue the running sequence, unless `sequence_column`
+            holds ids.
 
         return_std : bool, default=False
             Whether to return standard deviations too.
@@ -444,8 +446,8 @@ class BaseRecurrentRegressor(
     def _warn_of_explosions(self, explosions):
         if explosions:
             warnings.warn(
-                f"Learning exploded {explosions} time(s) in this chunk and was set back to the "
-                "last good weights. A smaller learning_rate_init or standardize=True may help.",
+                f"Learning exploded {explosions} time(s) in this call and went back to the last "
+                "good weights. A smaller learning_rate_init or standardize=True may help.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -487,8 +489,8 @@ class BaseRecurrentRegressor(
     def predict(self, X, *, sequence_id=None, return_std=False):
         """Predict the target of each row.
 
-        Without `sequence_id` the rows continue the running sequence: the network goes on from
-        `state_`, on a copy, so that nothing is changed. With `sequence_id` every sequence starts at
+        Without `sequence_id` the rows continue the running sequence: the network continues from a
+        copy of `state_`, and `state_` does not change. With `sequence_id` every sequence starts at
         rest.
 
         Parameters
@@ -498,7 +500,7 @@ class BaseRecurrentRegressor(
 
         sequence_id : array-like of shape (n_samples,), default=None
             Which sequence each row belongs to. By default the rows continue the running sequence,
-            or ids are in `sequence_column`.
+            unless `sequence_column` holds ids.
 
         return_std : bool, default=False
             Whether to return standard deviations too.
@@ -511,11 +513,12 @@ class BaseRecurrentRegressor(
         y_std : ndarray of the same shape and dtype
             Only with ``return_std=True``: the standard deviation of recent errors in predicting one
             row. After ``fit`` these are the errors of the held-out rows, or the errors of the
-            training rows corrected for what was fitted to them. ``partial_fit`` follows the errors
-            of its rows, each predicted before it is learned; about the last 39 count. While few
-            errors are known the deviation is larger, and the deviation of the targets counts too.
-            Before any target is known it is 1. All rows of a call have the same deviation: it does
-            not grow with the distance from the last learned row.
+            training rows, corrected for the number of weights that were fitted to them.
+            ``partial_fit`` updates the standard deviation by the errors of its rows, each predicted
+            before it is learned; about the last 39 count. While few errors are known, the standard
+            deviation is larger, and the standard deviation of the targets counts, too. Before any
+            target is known, the value is 1. All rows of a call have the same standard deviation,
+            which does not grow with the distance from the last learned row.
 
         Raises
         ------
@@ -534,7 +537,7 @@ class BaseRecurrentRegressor(
         >>> model.predict(X[500:]).shape
         (231,)
 
-        How sure are the predictions? Nine out of ten values should be in this band:
+        Nine out of ten values should be in the band of 1.645 standard deviations:
 
         >>> mean, std = model.predict(X[500:], return_std=True)
         >>> lower, upper = mean - 1.645 * std, mean + 1.645 * std
@@ -610,8 +613,10 @@ class BaseRecurrentRegressor(
     def advance(self, X, *, sequence_id=None):
         """Move the state through rows whose targets are not known.
 
-        This is ``partial_fit`` with a `y` of NaN. Later learning knows exactly how the state
-        depends on the weights, through these rows too.
+        ``advance`` is ``partial_fit`` with a `y` of NaN. The gradients of later rows take these
+        rows into account, too. Do not call ``advance`` with rows that you will give to
+        ``partial_fit`` when their targets are known: the state would move through them twice. Use
+        ``predict``, which does not move the state.
 
         Parameters
         ----------
@@ -675,7 +680,7 @@ class BaseRecurrentRegressor(
 
     @property
     def state_(self):
-        """All that a prediction carries from row to row, 1-D. Assign an array to go on from it."""
+        """All that a prediction carries from row to row, 1-D. Assign an array to start from it."""
         return fitted_record(self).learner.look("running_state")
 
     @state_.setter
@@ -802,8 +807,8 @@ class LossGradientMixin:
     def loss_gradient(self, X, y, *, sequence_id=None):
         """Loss and its exact gradient at the present weights, for optimizers of your own.
 
-        The gradient is computed by back-propagation through time, which gives the same numbers as
-        the forward recursion and is cheaper while weights stay as they are. Nothing is changed.
+        Back-propagation through time computes the gradient. It gives the same numbers as the
+        forward recursion, and is faster if the weights do not change. The estimator is not changed.
 
         Parameters
         ----------
@@ -823,7 +828,7 @@ class LossGradientMixin:
             network works: standardised, or yours with ``standardize=False``.
 
         gradient : ndarray of shape (n, n + n_features + 1)
-            Its derivative by `weights_`.
+            The derivative of the loss with respect to `weights_`.
 
         Raises
         ------

@@ -106,12 +106,12 @@ class _OfProgrammer(FittedAttribute):
 class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     """Recurrent regressor that changes its own weights inside a sequence, by the exact gradient.
 
-    A row of `X` is one time step. Between two rows every weight changes by a product of what went
-    into it and what came out, so the network can store what it has just seen in its weights, as an
-    association, and not only in the activations of its units. Learning shapes the *initial* weights
-    such that these changes serve the task, by the exact gradient through all of them [1]_. What is
-    learned is how to learn inside a sequence: to recall values by keys that were shown once, or to
-    estimate coefficients that are different in each sequence.
+    A row of `X` is one time step. Between two rows every weight changes by a product of the
+    activities of the two units that it connects. So the network can store what it has just seen in
+    its weights, as an association, and not only in the activities of its units. Training finds
+    *initial* weights for which these changes serve the task, by the exact gradient through all
+    changes [1]_. The network learns how to learn inside a sequence: to recall values by keys that
+    were shown once, or to estimate coefficients that are different in each sequence.
 
     The network has n = n_outputs + n_hidden units. With v(k) = [y(k); x(k); 1], activations y,
     inputs x, and q = n + n_features + 1 connections to each unit, for row k::
@@ -119,8 +119,8 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         net_i(k+1) = sum_j w_ij(k) v_j(k),    y_i(k) = f(net_i(k))                     (3)
         w_ij(k+1) = sigma[w_ij(1) + d (w_ij(k) - w_ij(1)) + r_i c_j g(v_j(k)) h(y_i(k+1))]   (4)
 
-    The paper has d = r_i = c_j = 1; here all of them are learned. The prediction for row k is
-    net(k+1) of the output units, or y(k+1) in the paper's form.
+    In the paper d = r_i = c_j = 1; in the default form all of them are learned. The prediction for
+    row k is net(k+1) of the output units, or y(k+1) in the paper's form.
 
     With ``form="programmer"`` there are two networks, as in the paper before that [2]_: a slow one
     that programs a fast one, which is linear. In each row the slow network writes a key and a value
@@ -132,113 +132,124 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         H = g H + b k k',   G = g G + b k v',   W = (H + r I)^-1 (G + r W0)
         prediction  W'q + D s
 
-    So W solves, in every row, a least-squares problem that the slow network has posed. The write
-    comes before the read of its own row. A, K, Q, V, beta, D, W0, g and r are learned, by the exact
-    gradient through all solutions. It is the form for models that adapt to each machine, patient or
-    batch within a few rows; see the notes.
+    So W solves, in every row, a least-squares problem that the slow network has posed. In each row
+    the slow network writes before it reads. A, K, Q, V, beta, D, W0, g and r are learned by the
+    exact gradient through all solutions. Use this form for models that adapt to each machine,
+    patient or batch within a few rows (see Notes).
 
     Parameters
     ----------
     n_hidden : int, default=8
-        Number of hidden units. Few are enough: a network stores in its n q weights. Time per row of
-        ``fit`` grows with n q, that of ``partial_fit`` and its memory with the square of it.
+        Number of hidden units. A few are enough, because the network stores in its n q weights. The
+        time per row of ``fit`` grows with n q. The time per row of ``partial_fit`` and its memory
+        grow with the square of n q.
 
     form : {"default", "programmer", "paper"}, default="default"
-        - "default": tanh units, g and h cubic, predictions are potentials, gains r_i c_j and decay
-          d are learned, the weights from the bias do not change inside a sequence.
-        - "paper": the paper literally. Logistic units, everything in [0, 1]: inputs and targets are
-          mapped there, three standard deviations to either side of the mean, inputs clipped; and
-          predictions, which are activations, are mapped back. g and h are strong only near 0 and 1
-          (the fifth power of 2a - 1), sigma is the identity; no gains, no decay.
+        The kind of network.
+
+        - "default": units are tanh, and g and h are cubic. Predictions are the potentials net. The
+          gains r_i c_j and the decay d are learned. Weights from the bias do not change inside a
+          sequence.
+        - "paper": the network of the paper, literally. Units are logistic, and everything is in [0,
+          1]: inputs and targets within three standard deviations of the mean are mapped there, and
+          inputs beyond are clipped. Predictions are activations and are mapped back. g and h are
+          strong only near 0 and 1 (the fifth power of 2a - 1), and sigma is the identity. There are
+          no gains and no decay.
         - "programmer": two networks, as above.
 
     functions : dict, default=None
         Functions other than those of `form`, by name; for instance ``{"sigma": "bounded"}``. By
         default all functions are those of `form`.
 
-        - "f": "tanh" or "logistic", what units answer.
-        - "g", "h": "zero", "linear", "cubic" or "quintic", the power of the activation (of 2a - 1
-          on [0, 1]) by which weights from, and to, a unit change. Inputs are clipped to [-1, 1]
-          for g. "zero" makes a conventional recurrent network.
-        - "rule", of the programmer only: how it writes. "least-squares" is the default; "delta" is
-          W = g W + b k (v - g W'k)' [3]_ and "hebb" W = g W + b k v' [2]_, both with keys of unit
-          length and W = W0 before the first row.
+        - "f": "tanh" or "logistic", the activation of the units.
+        - "g", "h": "zero", "linear", "cubic" or "quintic", a power of the activation a (of 2a - 1
+          in the paper's form). A weight changes by g of the unit it leads from times h of the unit
+          it leads to. g clips inputs to [-1, 1]. With "zero" the network is a conventional
+          recurrent network.
+        - "rule", for the programmer only: how fast weights are written. "least-squares" is the
+          default. "delta" is W = g W + b k (v - g W'k)' [3]_, and "hebb" is W = g W + b k v' [2]_,
+          both with keys of unit length and W = W0 before the first row.
         - "sigma": "identity", or "bounded": 3 tanh(w / 3), which keeps weights between -3 and 3.
 
     solver : {"adam", "sgd", "lbfgs"}, default="adam"
         How ``fit`` uses the gradient; each epoch sees all training sequences.
 
-        - "adam": Adam, an update after every 16 sequences, or fewer where an epoch would have less
-          than 16 updates.
-        - "sgd": eq. (5) literally, an update after each sequence.
+        - "adam": Adam, with an update after every 16 sequences, or after fewer sequences if an
+          epoch would otherwise have less than 16 updates.
+        - "sgd": eq. (5) literally, with an update after each sequence.
         - "lbfgs": L-BFGS-B of SciPy on all sequences at once; an epoch is one iteration.
 
-        A stream is learned by "sgd", or else by "adam".
+        ``partial_fit`` uses "sgd" if you choose it, and "adam" otherwise.
 
     learning_rate_init : float, default=0.02
         Step size of "adam" and "sgd", eta of eq. (5). Errors are summed over the targets of an
-        update; a gradient longer than 1 per target is shortened to that. But for the paper's form,
-        the step size of a stream falls to a tenth within 9000 updates, and weights and gains decay.
-        For a programmer it falls to zero in ``fit``, with "adam" by a cosine over `max_iter`
-        epochs; in a stream to a fiftieth within 9800 updates. A stream makes an update after 10
-        rows with a target.
+        update, and a gradient longer than 1 per target is shortened to this length. A stream makes
+        an update after 10 rows with a target. In the default form the step size of a stream falls
+        to a tenth within 9000 updates, and weights and gains decay. In the programmer form the step
+        size falls to zero in ``fit`` with "adam", by a cosine over `max_iter` epochs, and in a
+        stream to a fiftieth within 9800 updates.
 
     gradient : {"auto", "forward", "reverse"}, default="auto"
-        How ``fit`` and ``loss_gradient`` compute the gradient: "forward" by eqs (6)-(11), in
-        storage that does not depend on the length of a sequence, in O(n^2 q^2) per row; "reverse"
-        back through time, in O(n q) per row, with O(sqrt(T) n q) storage for T rows. Both give the
-        same to rounding; "auto" is "reverse". ``partial_fit`` always goes forward.
+        How ``fit`` and ``loss_gradient`` compute the gradient.
+
+        - "forward": by eqs (6)-(11), in O(n^2 q^2) time per row and with storage that does not
+          depend on the length of a sequence. ``partial_fit`` always computes it in this way.
+        - "reverse": back through time, in O(n q) time per row and with O(sqrt(T) n q) storage for
+          T rows. The result is the same to rounding.
+        - "auto": "reverse".
 
     sequence_length : int, default=100
-        ``fit`` cuts longer sequences, so a long series, into consecutive training sequences of this
-        length, each of which starts at rest. Epochs are judged, and `state_` is computed, on
-        sequences as they were given.
+        ``fit`` cuts sequences that are longer than this number of rows, such as a long series, into
+        consecutive training sequences of this length, each of which starts at rest. ``fit`` judges
+        epochs, and computes `state_`, on the sequences as they were given.
 
     n_memory : int, default=16
-        Number of rows of a programmer's fast weights, the length of its keys and queries. The other
-        forms do not use it.
+        Number of rows of a programmer's fast weights, which is the length of its keys and queries.
+        The other forms ignore this parameter.
 
     washout : int, default=None
         Number of first rows of each training sequence from which ``fit`` learns nothing. By default
-        these are 100 rows, or a tenth of the sequence if that is less. A programmer has none by
-        default, for it is to know as much as can be known from the first row on.
+        these are 100 rows, or a tenth of the sequence if that is less, and none for a programmer,
+        which is to predict well from the first row on.
 
     n_jobs : int, default=None
         Number of joblib's jobs that compute the gradients of different sequences in ``fit``. By
-        default one, unless a ``joblib.parallel_config`` context says otherwise, which also chooses
-        the backend. Several jobs pay for "lbfgs" and long sequences. They do not change a bit of
-        the result.
+        default there is one job, unless a ``joblib.parallel_config`` context says otherwise, which
+        also chooses the backend. Several jobs save time with "lbfgs" and long sequences. The result
+        does not depend on this number, to the last bit.
 
     max_iter : int, default=50
-        Largest number of epochs, the passes of ``fit`` over the training sequences.
+        Largest number of epochs, which are passes of ``fit`` over the training sequences.
 
     tol : float, default=1e-4
         Relative decrease of the loss that counts as an improvement.
 
     n_iter_no_change : int, default=None
-        ``fit`` stops after so many epochs in a row without improvement. By default 10; but never in
-        the "programmer" form, whose learning rate reaches zero in the last epoch only.
+        ``fit`` stops after this number of epochs in a row without improvement. By default the
+        number is 10. In the programmer form ``fit`` by default makes all `max_iter` epochs, because
+        the step size reaches zero in the last epoch only.
 
     early_stopping : bool, default=False
-        Whether to judge epochs by the last rows, which are then not trained on, rather than by the
-        training rows. Of several sequences the last ones are held out as a whole.
+        Whether ``fit`` holds out the last rows and keeps the epoch that predicts them best, rather
+        than the epoch that predicts the training rows best. Of several sequences the last ones are
+        held out as a whole.
 
     validation_fraction : float, default=0.1
-        Part of the rows held out by early stopping.
+        Part of the rows that `early_stopping` holds out.
 
     standardize : bool, default=True
-        Whether to standardise inputs and targets inside. Columns of inputs that hold nothing but 0
-        and 1 stay as they are, so that an absent key or flag remains zero. ``fit`` uses the
-        statistics of the training rows. A stream that starts with ``partial_fit`` updates them row
-        by row, until 100 values of a column have come that differ from the value before. They begin
-        anew when the scale of a column has grown eightfold. A value in a stream counts as at most
-        ten standard deviations from the mean. If False, bring inputs and targets to about unit
-        scale yourself, or to [0, 1] for the paper's form.
+        Whether the estimator standardises inputs and targets. Columns of inputs that hold only 0
+        and 1 stay as they are, so that an absent key or flag remains zero. ``fit`` uses the means
+        and standard deviations of the training rows. A stream that starts with ``partial_fit``
+        updates those of a column row by row, until 100 values have come that differ from the value
+        before. They are estimated anew when the scale of a column has grown eightfold. A value in a
+        stream counts as at most ten standard deviations from the mean. If False, bring inputs and
+        targets to about unit scale yourself, or to [0, 1] for the paper's form.
 
     stateful : bool, default=True
-        Whether the state goes on from row to row. If False, every row is a sequence of its own and
-        starts at rest. Rows are then exchangeable, as in other regressors, and `sequence_id`,
-        ``advance`` and ``forecast`` raise an error.
+        Whether the network carries its state from row to row. If False, every row is a sequence of
+        its own and starts at rest. The order of rows then does not matter, as in other regressors,
+        and `sequence_id`, ``advance`` and ``forecast`` raise an error.
 
     sequence_column : int or str, default=None
         The column of `X` that holds sequence ids, by position or name. Ids may be text. The column
@@ -250,7 +261,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         `sequence_id` may give them.
 
     warm_start : bool, default=False
-        Whether ``fit`` continues from the present weights, gains and statistics.
+        Whether ``fit`` continues from the present weights, gains, means and standard deviations.
 
     verbose : bool, default=False
         Whether to print the loss of each epoch.
@@ -262,19 +273,19 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Attributes
     ----------
     weights_ : ndarray of shape (n, n + n_features + 1)
-        A read-only copy of the slow weights w(1) that every sequence starts with; columns are
-        units, inputs, bias, and output units come first. Assigning an array of this shape changes
-        the network. Of a programmer A, of shape (n_hidden, n_hidden + n_features + 1): there are no
-        output units.
+        A read-only copy of the slow weights w(1) with which every sequence starts. Rows are units,
+        output units first; columns are units, inputs, and the bias. Assigning an array of this
+        shape changes the network. For a programmer `weights_` is A, of shape
+        (n_hidden, n_hidden + n_features + 1), because there are no output units.
 
     gains_ : ndarray of shape (n + q + 1,)
-        r (n), c (q) and the logit of the decay d: -log(1 / d - 1). Ones and infinity in the paper's
-        form. Of a programmer the logit of g and log r. A read-only copy; assigning an array of this
-        shape changes the network.
+        A read-only copy of r (n values), c (q values) and the logit of the decay d,
+        -log(1 / d - 1). In the paper's form these are ones and infinity. For a programmer `gains_`
+        has the logit of g and log r. Assigning an array of this shape changes the network.
 
     keys_, queries_ : ndarray of shape (n_memory, q)
-        K and Q of a programmer, which the other forms do not have. As all that follow: read-only
-        copies; assigning an array of this shape changes the network.
+        K and Q of a programmer. These and the following arrays are read-only copies, which only a
+        programmer has. Assigning an array of the same shape changes the network.
 
     values_, direct_ : ndarray of shape (n_outputs, q)
         V and D of a programmer.
@@ -286,13 +297,13 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         W0 of a programmer.
 
     fast_weights_ : ndarray of shape (n, n + n_features + 1)
-        The weights w(k) after the last row that was fitted or learned, `weights_` at rest; a
-        read-only copy. Of a programmer W, of shape (n_memory, n_outputs).
+        A read-only copy of the weights w(k) after the last row that was fitted or learned. At rest
+        these are `weights_`. For a programmer `fast_weights_` is W, of shape (n_memory, n_outputs).
 
     state_ : ndarray of shape (n_states,)
-        All that a prediction carries from row to row: net of the n units, and what else the fast
-        weights are made of; of a programmer h, the last inputs, H and G. The state is zero at rest.
-        The attribute is a read-only copy of the state after the last row that was fitted or
+        All that a prediction carries from row to row: net of the n units and the changes of the
+        weights; for a programmer h, the last inputs, H and G. The state is zero at rest. The
+        attribute is a read-only copy of the state after the last row that was fitted or
         learned. Assign an array of this shape to go on from there; the learning rule then knows
         nothing of earlier rows. Values that are held over gaps in `X` are not part of the state.
 
@@ -304,21 +315,21 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
         epoch.
 
     loss_curve_ : list of float
-        Half the mean squared error of the frozen network over the training rows after each epoch,
-        in the units in which the network works: standardised, those of [0, 1], or yours with
-        ``standardize=False``.
+        Half the mean squared error of the network over the training rows after each epoch, with
+        frozen slow weights and in the units in which the network works: standardised ones, those of
+        [0, 1] in the paper's form, or yours with ``standardize=False``.
 
     loss_ : float
-        The last loss.
+        The loss of the last epoch.
 
     best_loss_ : float
-        The loss of the weights that were kept.
+        The loss of the epoch whose weights were kept.
 
     validation_scores_ : list of float or None
         R^2 on the held-out rows after each epoch. None without `early_stopping`.
 
     best_validation_score_ : float or None
-        The score of the weights that were kept.
+        The score of the epoch whose weights were kept.
 
     n_outputs_ : int
         Number of outputs.
@@ -335,50 +346,53 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     Notes
     -----
-    **The paper's and ours.** Equations (3)-(11) and both modes of the gradient are the paper's, or
-    follow from it; ``form="paper"`` adds nothing. Ours are, in the default form: tanh units with
-    cubes, which are the paper's thresholds on [-1, 1]; predictions by potentials, which are not
-    bounded; learned gains, of which those to outputs start negative, so that an output unit which
-    is wrong weakens what misled it; the learned decay towards w(1), at most .9975, without which
-    predictions beyond the length of training sequences run away; and weights from the bias that are
-    constant inside a sequence.
+    **Differences from the paper.** Equations (3)-(11) and both ways to compute the gradient are
+    those of the paper, or follow from it, and ``form="paper"`` adds nothing. The default form
+    differs from the paper in five points. Units are tanh with cubes, which are the paper's
+    thresholds on [-1, 1]. Predictions are potentials, which are not bounded. Gains are learned;
+    those of outputs start negative, so that a wrong output weakens the weights that misled it. A
+    decay towards w(1), at most .9975, is learned; without it predictions beyond the length of
+    training sequences run away. Weights from the bias are constant inside a sequence.
 
-    **Erratum.** Eq. (11) of [1]_ writes the derivative of sigma at w_ij(t+1). By the chain rule it
-    is to be taken where sigma is in eq. (4): at the bracket, w_ij(t) + g(j(t)) h(i(t+1)), whose
-    sigma is w_ij(t+1). It makes no difference for the identity. For a bounded sigma the gradient as
-    printed is wrong, by 59 % of its length in one example; this package computes the right one.
+    **Erratum.** Eq. (11) of [1]_ takes the derivative of sigma at w_ij(t+1). By the chain rule the
+    derivative must be taken at the argument of sigma in eq. (4), w_ij(t) + g(j(t)) h(i(t+1)). For
+    the identity this makes no difference. For a bounded sigma the gradient as printed is wrong, by
+    59 % of its length in one example; this package computes the correct one.
 
-    **Where it helps, and where not.** NRMSE (1 is the error of the mean) on new sequences, median
-    of 5 seeds and the worst, beside the same network with g and h zero, and one of 32 hidden units:
+    **Where fast weights help, and where not.** Fast weights help if every sequence has values of
+    its own, which must be stored or estimated. The table has the NRMSE (1 is the error of the mean)
+    on new sequences, the median of 5 seeds and the worst, beside the same network with g and h
+    zero, and a network of this kind with 32 hidden units:
 
     ============================  ==============  =============  =============
-    task                          this            g = h = 0      32 units
+    task                          fast weights    g = h = 0      32 units
     ============================  ==============  =============  =============
-    recall, one-hot keys          .0059  (.0087)  .94    (.95)   .95    (.97)
-    recall, random keys           .44    (.46)    .98    (.98)   .97    (.98)
+    recall, one-hot keys          .0059  (.0087)  .95    (.95)   .95    (.96)
+    recall, random keys           .44    (.46)    .97    (.98)   .97    (.99)
     regression in context         .17    (.17)    1.0    (1.0)   1.0    (1.0)
     ============================  ==============  =============  =============
 
-    (4 hidden units for one-hot keys, 8 for the others.) One pass of ``partial_fit`` over 3000
-    sequences recalls with an error of .0074. Elsewhere they do harm: NARMA10 .68 against .62
-    with g = h = 0, Mackey-Glass .088 against .036, and the system of ``make_switching_system`` as a
-    stream 1.8 against .97; use `RTRLRegressor` there. An LSTM with a hundred times the weights is
-    better at regression in context: .13.
-    Long after the length of the training sequences predictions are bounded, but of no use: let a
-    new sequence start at rest.
+    (The networks have 4 hidden units for one-hot keys and 8 for the others.) After one pass of
+    ``partial_fit`` over 3000 sequences the error in recall is .0074. On other tasks fast weights do
+    harm: the error is .68 against .63 with g = h = 0 on NARMA10, .088 against .036 on Mackey-Glass,
+    and 1.8 against .97 on the stream of ``make_switching_system``. Use `RTRLRegressor` there. In
+    regression in context an LSTM with a hundred times as many weights is more accurate: .13.
+    In rows far beyond the length of the training sequences predictions are bounded but useless: let
+    a new sequence start at rest.
 
     **The programmer.** In [2]_ the weights of the fast network change by products of two groups of
-    outputs of the slow one ("FROM" and "TO" units); ``{"rule": "hebb"}`` comes close to that. Ours
-    are least squares in the place of sums, the strength b and the decay g, the last row in s, and
-    D. Rows with inputs beyond three standard deviations, and the rows after them, are written with
-    less strength, by a factor exp(2) for each one more: a wrong row does less harm. A row
-    takes O(n_memory^3 + n_memory q) in ``fit``. A stream carries derivatives of H and G by A, beta
-    and g: O((n_hidden p + q) n_memory (n_memory + n_outputs)) per row, in fixed storage.
-    ``loss_gradient`` returns the derivative by `weights_`, that is by A.
+    outputs of the slow network ("FROM" and "TO" units); ``{"rule": "hebb"}`` comes close to that.
+    This package adds least squares in place of sums, the strength b, the decay g, the last row in
+    s, and D. A row whose inputs are beyond three standard deviations, and the row after it, are
+    written with less strength, by a factor exp(2) for each further standard deviation, so that a
+    wrong row does less harm. A row takes O(n_memory^3 + n_memory q) time in ``fit``. A stream
+    carries derivatives of H and G with respect to A, beta and g, in fixed storage, and takes
+    O((n_hidden p + q) n_memory (n_memory + n_outputs)) time per row. ``loss_gradient`` returns the
+    derivative with respect to `weights_`, that is A.
 
-    NRMSE in the second halves of new sequences, median of 5 seeds and the worst, beside the default
-    form, the best that is possible, and a GRU of torch with 32 units and 3500 to 5000 weights,
-    trained until it did not improve:
+    The table has the NRMSE in the second halves of new sequences, the median of 5 seeds and the
+    worst. Beside it are the default form, the smallest possible error, and a GRU of torch with 32
+    units and 3500 to 5000 weights, trained until its error did not fall any more:
 
     ===========================  ============  ===========  ============  ===========
     task                         programmer    default      optimum       GRU
@@ -393,15 +407,16 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     plants, each saturates       .036 (.039)   .23  (.28)   .025          .054 (.057)
     ===========================  ============  ===========  ============  ===========
 
-    (Two seeds of the GRU.) It needs sequences: plants of one nonlinearity are predicted with errors
-    of .24, .16, .085, .069 and .048 after 5, 10, 25, 50 and 100 of them. Where there are none,
-    `RTRLRegressor` is better: NARMA10 .58, Mackey-Glass .029, the system of
-    ``make_switching_system`` as a stream .98. One pass of ``partial_fit`` over 3000 sequences
-    recalls with an error of .028, against .0074 of the default form.
+    (The GRU has two seeds.) The programmer needs many sequences: after 5, 10, 25, 50 and 100 plants
+    with one nonlinearity, errors on new plants are .24, .16, .085, .069 and .048. On a single
+    series `RTRLRegressor` is more accurate; errors of the programmer are .58 on NARMA10, .029 on
+    Mackey-Glass and .98 on the stream of ``make_switching_system``. After one pass of
+    ``partial_fit`` over 3000 sequences the error in recall is .028, against .0074 of the default
+    form.
 
     scikit-learn has no tag for rows whose order matters. The estimator therefore sets the tag
-    ``non_deterministic`` while ``stateful=True``, which turns off the two common checks that
-    contradict recurrence. It is deterministic for a given `random_state`.
+    ``non_deterministic`` while ``stateful=True``. The tag turns off the two common checks that
+    contradict recurrence. Results are deterministic for a given `random_state`.
 
     References
     ----------
@@ -417,7 +432,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     Examples
     --------
-    Eight pairs of a key and a value are shown, then the values are asked for by their keys:
+    Eight pairs of a key and a value are shown, and then the values are asked for by their keys:
 
     >>> from skrecurrent import FastWeightRegressor
     >>> from skrecurrent.datasets import make_associative_recall
@@ -427,7 +442,7 @@ class FastWeightRegressor(LossGradientMixin, BaseRecurrentRegressor):
     >>> model.score(X, y, sequence_id=ids) > 0.99
     True
 
-    A hundred machines teach a programmer to know a new one after ten rows of it:
+    A programmer learns from a hundred machines to predict a new one after ten rows of it:
 
     >>> from skrecurrent.datasets import make_plants
     >>> X, y, machine = make_plants(100, random_state=0)

@@ -44,7 +44,7 @@ class TrainingRows:
         if all(np.array_equal(unchanged[name], self.snapshot[name]) for name in unchanged):
             _TOLD.add(self)
             warnings.warn(
-                "X begins with the rows that were fitted, but the state stands after the last of "
+                "X begins with the rows that were fitted, but the state is that after the last of "
                 "them. Pass sequence_id=np.zeros(len(X)), or call reset_state, to start at rest.",
                 TrainingRowsWarning,
                 stacklevel=stacklevel,

@@ -32,11 +32,12 @@ class ForecastMixin:
     """``forecast`` and ``sample_forecast``."""
 
     def forecast(self, n_steps, X, *, X_future=None, feedback=None, return_std=False):
-        """Predict several steps ahead; predictions become inputs, others are known ahead.
+        """Predict several steps ahead; predictions become inputs, other inputs are known ahead.
 
-        The result is that of a loop in which a copy of the estimator predicts a row, advances over
-        the row, and is given its own prediction in the next one. (While units still move in a
-        stream, ``advance`` moves them too, and a forecast does not.)
+        The result is that of a loop in which a copy of the estimator predicts a row, advances past
+        this row, and gets its own prediction as an input of the next row. (One difference: in the
+        first rows of a stream ``advance`` updates means and standard deviations of the inputs, and
+        a forecast does not.)
 
         Parameters
         ----------
@@ -44,18 +45,20 @@ class ForecastMixin:
             Number of predictions, at least 1.
 
         X : array-like of shape (n_samples, n_features)
-            The rows after the last learned one, not yet in `state_`. Often this is the one row that
-            is known and whose target is not.
+            The rows after the last learned one. Often this is a single row, whose inputs are known
+            and whose target is not. The first prediction is that for the last row of `X`.
 
         X_future : array-like of shape (n_steps - 1, n_features), default=None
-            Inputs of the steps that follow, as far as they are known ahead. The columns that
-            receive predictions are ignored. By default there are no other columns.
+            Inputs of the steps that follow, as far as they are known ahead, in the same columns as
+            `X`. Values in the columns that receive predictions are ignored. By default all columns
+            receive predictions.
 
         feedback : list of int or list of str, default=None
             The columns of `X` that receive the predictions in the next row, one for each output:
-            positions or names. They hold the last value of the target, y[t-1]; earlier values of
-            the target cannot be fed back. By default these are all columns in their order, which
-            needs as many features as outputs. An empty list feeds nothing back: a simulation.
+            positions or names. Such a column holds the last value of the target, y[t-1]; earlier
+            values of the target cannot be fed back. By default these are all columns in their
+            order, which needs as many features as outputs. With an empty list no prediction becomes
+            an input: a simulation.
 
         return_std : bool, default=False
             Whether to return standard deviations too.
@@ -63,13 +66,14 @@ class ForecastMixin:
         Returns
         -------
         y : ndarray of shape (n_steps,) or (n_steps, n_outputs)
-            Predictions; the first is that for the last row of `X`. Nothing is changed.
+            Predictions; the first is that for the last row of `X`. The estimator is not changed.
 
         y_std : ndarray of the same shape
             Only with ``return_std=True``: the standard deviation of the errors in each step. The
-            first is that of ``predict``. The others grow as errors are fed back: they are those of
-            200 simulated paths, along which each step errs by a normal random number of that first
-            deviation. Calls with the same arguments return the same bits.
+            first is that of ``predict``. Later ones are the root mean square deviations of 200
+            simulated paths. In each step of a path a normal random number with the first standard
+            deviation is added, so that errors grow as they are fed back. Calls with the same
+            arguments return the same numbers, bit for bit.
 
         Raises
         ------
@@ -77,13 +81,13 @@ class ForecastMixin:
             If neither ``fit`` nor ``partial_fit`` has been called.
         ValueError
             If `feedback` does not name one column per output; if an input is neither fed back nor
-            given by `X_future`; if `X_future` has the wrong shape, or says nothing because all
-            columns are fed back; or if ``stateful=False``.
+            given by `X_future`; if `X_future` has the wrong shape, or is given although all columns
+            are fed back; or if ``stateful=False``.
 
         Warns
         -----
         ConvergenceWarning
-            If the forecast runs away: beyond ten standard deviations of the targets.
+            If the forecast runs away, beyond ten standard deviations of the targets.
 
         Examples
         --------
@@ -119,7 +123,7 @@ class ForecastMixin:
     def sample_forecast(
         self, n_steps, X, *, X_future=None, feedback=None, n_samples=100, random_state=None
     ):
-        """Simulate paths that the series may take; each step errs as predictions have of late.
+        """Simulate paths that the series may take, with random errors of the size of recent ones.
 
         Parameters
         ----------
@@ -139,12 +143,13 @@ class ForecastMixin:
             Number of paths.
 
         random_state : int, RandomState instance or None, default=None
-            Determines the errors along the paths.
+            Determines the random errors. Pass an int for the same paths in every call. By default
+            the paths are different in each call.
 
         Returns
         -------
         paths : ndarray of shape (n_steps, n_samples) or (n_steps, n_outputs, n_samples)
-            The paths. None of them goes beyond ten standard deviations of the targets.
+            The paths, clipped at ten standard deviations of the targets from their mean.
 
         Raises
         ------
@@ -248,8 +253,8 @@ class _Plan(NamedTuple):
             warnings.warn(
                 f"The forecast runs away: step {far.argmax() + 1} of {self.n_steps} is more than "
                 f"{_RUNAWAY:g} standard deviations of the targets from their mean. Forecast fewer "
-                "steps; a network with another random_state, or fewer hidden units, or trained on "
-                "more rows may stay.",
+                "steps, or use another random_state, fewer hidden units, or more rows to train "
+                "on.",
                 ConvergenceWarning,
                 stacklevel=3,
             )

@@ -130,8 +130,8 @@ def feedback_columns(columns, feedback, n_outputs):
             raise ValueError(
                 "Predictions can be fed back into all columns only if there are as many features "
                 f"as outputs; got n_features={n_features} and n_outputs={n_outputs}. Name the "
-                "columns that receive them by feedback, one per output, and give the others by "
-                "X_future; feedback=[] feeds nothing back."
+                "columns that receive predictions by feedback, one per output, and give the others "
+                "by X_future. With feedback=[] no prediction becomes an input."
             )
         return np.arange(n_features)
     if isinstance(feedback, str | Number):
@@ -179,7 +179,7 @@ def check_future(columns, X_future, n_rows, feedback):
             )
         return np.full((n_rows, n_features), np.nan)
     if not len(known):
-        raise ValueError("X_future says nothing: all inputs receive predictions (see feedback).")
+        raise ValueError("X_future must be None if all inputs receive predictions (see feedback).")
     rows = _future_rows(columns, X_future)
     if len(rows) != n_rows:
         raise ValueError(f"X_future must have n_steps - 1 = {n_rows} rows, got {len(rows)}.")

@@ -38,11 +38,11 @@ _BIAS_SCALE = 0.2
 class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     """Recurrent regressor trained by exact gradients, online or by second-order least squares.
 
-    A row of `X` is one time step, and the network carries its state from row to row. ``fit`` has
-    all rows at once. By default it solves the nonlinear least squares problem with the exact
-    Jacobian of all errors, from several starts. ``partial_fit`` learns a stream. It changes weights
-    after every row, by the exact gradient of the error of that row: the gradient knows how all
-    earlier rows led there, nothing is truncated, and no past rows are stored (real-time recurrent
+    A row of `X` is one time step, and the network carries its state from row to row. ``fit`` trains
+    on all rows at once. By default ``fit`` solves the nonlinear least squares problem with the
+    exact Jacobian of all errors, from several starts. ``partial_fit`` learns a stream and changes
+    weights after every row, by the exact gradient of the error of that row. This gradient takes all
+    earlier rows into account, without truncation and without storing rows (real-time recurrent
     learning, [1]_, [2]_).
 
     The network has n = n_outputs + n_hidden units. With phi(k) = [tanh x(k); u(k); 1] it follows
@@ -55,23 +55,27 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Parameters
     ----------
     n_hidden : int, default=20
-        Number of hidden units. Time per row grows with its cube; in streams of "auto" and "lm" it
-        grows with its square (see Notes).
+        Number of hidden units. Time of ``fit`` with "lm" grows with the fourth to sixth power of
+        this number. Time per row grows with the square in streams of "auto" and "lm", and with the
+        cube for the other solvers.
 
     solver : {"auto", "lm", "dekf", "sgd", "adam"}, default="auto"
-        How ``fit`` finds the weights. ``partial_fit`` uses "dekf", "sgd" and "adam" as well. With
-        "auto" and "lm" a stream has another learning rule, which Notes describe under Streams.
+        How ``fit`` finds the weights. With "dekf", "sgd" and "adam", ``partial_fit`` uses the same
+        rule. With "auto" and "lm" a stream has another learning rule, which the Notes describe
+        under Streams.
 
-        - "auto": "lm", unless hidden units have more than 5000 weights. Then ``fit`` uses "dekf"
-          and gives a ``UserWarning``. The number of these weights is
-          n_hidden (n_hidden + n_features + 1), or n_hidden + n_features + 1 with
-          ``train_hidden=False``. The choice does not depend on the number of rows.
-        - "lm": Levenberg-Marquardt on the exact Jacobian of all errors, from several starts (see
-          Notes). Output feedback is not trained; it is zero in a new network.
-        - "dekf": passes of the node-decoupled extended Kalman filter [4]_, the recursive least
-          squares of nonlinear networks. The filter needs no learning rate, and far fewer passes
+        - "auto": ``fit`` uses "lm", unless more than 5000 weights lead into hidden units. In that
+          case ``fit`` uses "dekf" and gives a ``UserWarning``. The number of these weights is
+          n_hidden (n_hidden + n_features + 1). With ``train_hidden=False`` the number of weights
+          into an output counts instead, n_hidden + n_features + 1. The choice does not depend on
+          the number of rows.
+        - "lm": Levenberg-Marquardt steps with the exact Jacobian of all errors, from several starts
+          (see Notes). Output feedback is not trained; it is zero in a new network.
+        - "dekf": passes of the node-decoupled extended Kalman filter [4]_, a recursive least
+          squares for nonlinear networks. The filter needs no learning rate, and far fewer passes
           than "sgd" and "adam".
-        - "sgd": passes of ``W -= learning_rate_init * gradient``.
+        - "sgd": passes of stochastic gradient descent, ``W -= learning_rate_init * gradient`` after
+          every row.
         - "adam": passes of Adam, with the usual constants.
 
     learning_rate_init : float, default=0.001
@@ -81,8 +85,8 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         The network that "lm" starts from. Other solvers, and streams that begin without ``fit``,
         start from a random network.
 
-        - "auto": all of the networks below are tried. Errors on the last rows decide which one is
-          trained to the end.
+        - "auto": ``fit`` tries all of the networks below. Errors on the last rows decide which one
+          is trained to the end.
         - "random": random weights of the given `spectral_radius`.
         - "mixed": random weights of half that radius. Six units in ten are slow: their Euler steps
           are spaced evenly from 1 to 0.01 on a logarithmic scale. This start needs ``dt=None``.
@@ -93,59 +97,64 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     train_hidden : bool, default=True
         Whether the weights into hidden units are learned. If False, the network is an echo state
         network: only the weights into the outputs are learned, and outputs feed nothing back. With
-        ``solver="lm"`` these weights are found at once, by Bayesian ridge regression; with "dekf"
-        by recursive least squares; in streams of "auto" and "lm" by the three filters that read
-        the network alone (see Notes, Streams).
+        "lm" Bayesian ridge regression finds these weights in one step. With "dekf" recursive least
+        squares learns them. In streams of "auto" and "lm" three Kalman filters learn them, which
+        read the hidden units, the inputs and a constant (see Notes, Streams).
 
     update_order : {"hidden-first", "synchronous"}, default="hidden-first"
-        Whether the outputs see the new values of the hidden units, or all units step at once, as in
-        the papers. A synchronous network needs one more row to combine inputs nonlinearly, so it
-        cannot learn the product of two inputs of the same row.
+        The order in which units are updated. With "hidden-first" the outputs see the new values of
+        the hidden units. With "synchronous" all units step at once, as in the papers; such a
+        network needs one more row to combine inputs nonlinearly, so it cannot learn the product of
+        two inputs of the same row.
 
     dt : float, default=None
         Euler step of the hidden units, in (0, 1]; 1 is discrete time. Smaller values make the units
-        leaky integrators, which remember some 1 / dt rows. By default `init` chooses the steps with
-        "lm", and they are 1 otherwise.
+        leaky integrators, which remember some 1 / dt rows. By default the steps are those of the
+        start (see `init`) with "lm", and 1 otherwise.
 
     output_dt : float, default=None
-        Euler step of the output units. By default this is `dt`, or 1 if `dt` is None too.
+        Euler step of the output units. By default this is `dt`, or 1 if `dt` is None, too.
 
     spectral_radius : float, default=0.9
         Largest absolute eigenvalue of the initial weights among the hidden units.
 
     max_iter : int, default=None
-        Largest number of epochs of ``fit``. For "lm" these are steps, from each start and in each
-        stage; for the other solvers they are passes over the rows. By default 50 for "lm", 20 for
-        "dekf", and 150 for "sgd" and "adam". On noise-free series "lm" still gains from 200.
+        Largest number of epochs of ``fit``. With "lm" an epoch is a step, and the number holds for
+        each start and each stage. With the other solvers an epoch is a pass over the rows. By
+        default the number is 50 for "lm", 20 for "dekf", and 150 for "sgd" and "adam". On
+        noise-free series 200 steps of "lm" give more accurate networks.
 
     tol : float, default=1e-4
         Relative decrease of the loss that counts as an improvement.
 
     n_iter_no_change : int, default=None
-        ``fit`` stops after so many epochs in a row without improvement; "lm" then leaves that
-        start. By default 20 for "lm" and 10 for the other solvers.
+        ``fit`` stops after this number of epochs in a row without improvement; with "lm" only the
+        training from this start ends. By default the number is 20 for "lm" and 10 for the other
+        solvers.
 
     early_stopping : bool, default=False
-        Whether to judge epochs by the last rows, which are then not trained on, rather than by the
-        training rows. Of several sequences the last ones are held out as a whole.
+        Whether ``fit`` holds out the last rows and keeps the epoch that predicts them best, rather
+        than the epoch that predicts the training rows best. Of several sequences the last ones are
+        held out as a whole.
 
-        "lm" does something similar without this parameter: it judges by the last 15 % of the rows,
-        and learns these rows, too, in the end.
+        "lm" does something similar without this parameter: it keeps the step that predicts the last
+        15 % of the rows best, and learns these rows, too, in the end.
 
     validation_fraction : float, default=0.1
-        Part of the rows held out by early stopping. "lm" is then judged by these rows.
+        Part of the rows that `early_stopping` holds out.
 
     standardize : bool, default=True
-        Whether to standardise inputs and targets inside. ``fit`` uses the statistics of the
-        training rows. A stream that starts with ``partial_fit`` updates them row by row, until 100
-        values of a column have come that differ from the value before. They begin anew when the
-        scale of a column has grown eightfold. A value in a stream counts as at most ten standard
-        deviations from the mean. If False, bring inputs and targets to about unit scale yourself.
+        Whether the estimator standardises inputs and targets. ``fit`` uses the means and standard
+        deviations of the training rows. A stream that starts with ``partial_fit`` updates those of
+        a column row by row, until 100 values have come that differ from the value before. They are
+        estimated anew when the scale of a column has grown eightfold. A value in a stream counts as
+        at most ten standard deviations from the mean. If False, bring inputs and targets to about
+        unit scale yourself.
 
     stateful : bool, default=True
-        Whether the state goes on from row to row. If False, every row is a sequence of its own and
-        starts at rest. Rows are then exchangeable, as in other regressors, and `sequence_id`,
-        ``advance`` and ``forecast`` raise an error.
+        Whether the network carries its state from row to row. If False, every row is a sequence of
+        its own and starts at rest. The order of rows then does not matter, as in other regressors,
+        and `sequence_id`, ``advance`` and ``forecast`` raise an error.
 
     sequence_column : int or str, default=None
         The column of `X` that holds sequence ids, by position or name. Ids may be text. The column
@@ -157,15 +166,16 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
         `sequence_id` may give them.
 
     warm_start : bool, default=False
-        Whether ``fit`` continues from the present weights and statistics. They are then the only
-        start of "lm".
+        Whether ``fit`` continues from the present weights, means and standard deviations. With
+        "lm" the present network is then the only start.
 
     verbose : bool, default=False
         Whether to print the loss of each epoch.
 
     n_jobs : int, default=None
-        Number of threads in which "lm" works on its starts; -1 means all processors. By default
-        one. The result does not depend on this number, to the last bit.
+        Number of threads in which "lm" trains networks from its starts; -1 means all processors.
+        By default there is one thread. The result does not depend on this number, to the last
+        bit.
 
     random_state : int, RandomState instance or None, default=None
         Determines the initial weights. Pass an int for the same result in every call. By default
@@ -174,56 +184,58 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     Attributes
     ----------
     weights_ : ndarray of shape (n, n + n_features + 1)
-        A read-only copy of all weights; columns are units, inputs, bias, and output units come
-        first. Assigning an array of this shape changes the network. In a stream of "auto" or "lm"
-        the hidden rows stay as they are, and the output rows are the average of the filters that
-        read the network. Further units, lags and filters (see Notes, Streams) belong to the
-        learning rule, not to the weights. Assigning weights starts all filters and averages anew.
+        A read-only copy of all weights. Rows are units, output units first; columns are units,
+        inputs, and the bias. Assigning an array of this shape changes the network. In a stream of
+        "auto" or "lm" the rows of hidden units stay as they are, and those of output units are an
+        average over Kalman filters (see Notes, Streams). The other parts of the stream's learner
+        are not in `weights_`. Assigning weights starts all filters and averages anew.
 
     state_ : ndarray of shape (n_states,)
-        All that a prediction carries from row to row: the states x of the n units and, in a
-        stream, the states of its further units and the inputs that it remembers (see Notes,
-        Streams). The state is zero at rest. The attribute is a read-only copy of the state after
-        the last row that was fitted or learned.
+        All that a prediction carries from row to row: the states x of the n units and, in a stream
+        of "auto" or "lm", the states of further units and the last inputs (see Notes, Streams).
+        The state is zero at rest. The attribute is a read-only copy of the state after the last
+        row that was fitted or learned.
         Assign an array of this shape to go on from there; the learning rule then knows nothing of
         earlier rows. Values that are held over gaps in `X` are not part of the state.
 
     n_iter_ : int
-        Number of epochs of ``fit``: passes, or steps of "lm" from the start that was chosen. Later
-        stages of "lm" are not counted.
+        Number of epochs of ``fit``: passes, or steps of "lm" from the start that was chosen. Steps
+        in later stages of "lm" are not counted.
 
     solver_ : {"lm", "dekf", "sgd", "adam"}
         How ``fit`` found the weights.
 
     init_ : {"random", "mixed", "delay-line", "cycle", "given"}
-        The start that was chosen, "given" if ``fit`` continued by ``warm_start=True``.
+        The start that was chosen, or "given" if ``fit`` continued from the present network because
+        of ``warm_start=True``.
 
     init_errors_ : dict
-        The errors that decided between the starts, by start: the mean square, in the units in which
-        the network works, that the best network from this start was judged by. With
-        ``train_hidden=False`` this is minus twice the logarithm of the evidence. The dict is empty
-        for other solvers than "lm".
+        For each start, the mean square of the errors by which its best network was judged, in the
+        standardised units in which the network works. The smallest value decided. With
+        ``train_hidden=False`` the value is minus twice the logarithm of the evidence. The dict is
+        empty for other solvers than "lm".
 
     t_ : int
         Number of rows with a known target that were learned from. ``fit`` counts a row in every
         epoch.
 
     loss_curve_ : list of float
-        Half the mean squared error of the frozen network over the training rows after each epoch,
-        in the units in which the network works: standardised, or yours with ``standardize=False``.
-        With "lm" the mean is over the rows that were being learned and count in full (see Notes).
+        Half the mean squared error of the network over the training rows after each epoch, with
+        frozen weights and in the units in which the network works: standardised ones, or yours with
+        ``standardize=False``. With "lm" the mean is over the rows that were being learned, without
+        the first rows, which count a tenth (see Notes).
 
     loss_ : float
-        The last loss.
+        The loss of the last epoch.
 
     best_loss_ : float
-        The loss of the weights that were kept.
+        The loss of the epoch whose weights were kept.
 
     validation_scores_ : list of float or None
         R^2 on the held-out rows after each epoch. None without `early_stopping`.
 
     best_validation_score_ : float or None
-        The score of the weights that were kept.
+        The score of the epoch whose weights were kept.
 
     n_outputs_ : int
         Number of outputs.
@@ -236,67 +248,72 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
 
     See Also
     --------
-    sklearn.neural_network.MLPRegressor : The same idea without a state.
+    sklearn.neural_network.MLPRegressor : A network without a state, for rows without an order.
 
     Notes
     -----
-    **Levenberg-Marquardt.** Predictions are linear in the weights into outputs. These are solved
-    for at every point, by ridge regression, and the steps of [6]_ change the weights into hidden
-    units only, bent by half their geodesic acceleration [7]_. The exact Jacobian J is computed by
-    blocks of rows, as products of matrices, and summed into J'J, or JJ' where there are fewer
-    errors than weights: 16 n_weights^2 bytes at most, whatever the number of rows. Training starts
-    from an echo state network with the most probable ridge readout [5]_. Weights into hidden units
-    are tied to their first values, and those into outputs to zero, by a decay that the noise of
-    that readout sets, and that is halved after every step.
+    **Levenberg-Marquardt.** Predictions are linear in the weights into outputs. Ridge regression
+    therefore solves for these weights at every point, and the steps of [6]_ change only the weights
+    into hidden units. Half the geodesic acceleration [7]_ corrects each step. The exact Jacobian J
+    is computed by blocks of rows, as products of matrices, and summed into J'J, or JJ' if there are
+    fewer errors than weights. These take 16 n_weights^2 bytes at most, whatever the number of rows.
+    Training starts from an echo state network with the most probable ridge readout [5]_. A weight
+    decay ties weights into hidden units to their first values, and those into outputs to zero. The
+    noise of the first readout sets this decay, and the decay is halved after every step.
 
     The last 15 % of the rows, at most 2000, decide which start is best and when to stop. Three
-    things count: the errors there; a tenth of the errors after a restart from rest in mid-record;
-    and whether predictions stay in the range of the targets after such restarts.
-    With up to 1000 rows all starts run to their end; with more, three of them go on after 8 steps,
-    two after 20 and one after 32. They learn the last 8000 rows at most before those that judge;
-    the best network then goes on with four times as many, and so on until it has seen all. In the
-    end the weights into outputs are solved for on all rows. Up to 8000 of them are also learned
-    anew, from the same start for as many steps as were best. The first tenth of a single sequence,
-    at most 100 rows, counts a tenth: from its rest state a network cannot predict well.
+    things count: the errors in these rows; a tenth of the errors after a restart from rest in
+    mid-record; and whether predictions stay in the range of the targets after such restarts.
+    With up to 1000 rows each start is trained to its end. With more rows, three starts are trained
+    beyond 8 steps, two beyond 20 and one beyond 32. These networks learn at most the 8000 rows
+    before the last 15 %. Then the best network learns four times as many rows, and so on until it
+    has learned all. In the end ridge regression solves for the weights into outputs on all rows. If
+    there are up to 8000 rows, all weights are also learned anew on all of them, from the same start
+    for as many steps as were best. The first tenth of a single sequence, at most 100 rows, counts a
+    tenth, because a network cannot predict well from its rest state.
 
-    A ``ConvergenceWarning`` says if no step made a network better than it was before training, and
-    if predictions of the rows that judge leave the range of the targets by more than that range.
-    Outputs that feed something back, which only assigned weights do, are not linear: then all
-    weights are stepped together, and without acceleration.
+    ``fit`` gives a ``ConvergenceWarning`` if no step made a network better than it was before
+    training, and if predictions of the last 15 % of the rows leave the range of the targets by more
+    than that range. With output feedback, which is there only after weights were assigned,
+    predictions are not linear in the weights into outputs. Then all weights are stepped together,
+    and without acceleration.
 
-    Callbacks see a task "start" for each start, and in it a task "epoch" for each step; those of
+    Callbacks see a task "start" for each start, and in it a task "epoch" for each step. Tasks of
     later stages are named "epoch, more rows" and "epoch, all rows".
 
-    **Streams.** With "auto" and "lm" each output is predicted in four ways:
+    **Streams.** With "auto" and "lm" four parts predict each output:
 
-    - by a network of n_hidden units that stay as they are;
-    - by these units together with further units that also stay and read them (up to 100 units in
-      all), the last 20 inputs, and products of two of the last 10;
-    - by the last 20 inputs alone;
-    - by a small network of n_hidden / 2 units, at most 15, that learns and reads the last 10
-      inputs.
+    - a network of n_hidden units, whose weights into hidden units stay as they are;
+    - a wide readout of these units, of further units that read them and also stay as they are (up
+      to 100 units in all), of the last 20 inputs, and of products of two of the last 10 inputs;
+    - a readout of the last 20 inputs alone;
+    - a small network of n_hidden / 2 units, at most 15, which reads the last 10 inputs and learns
+      all its weights.
 
-    (With m features 20 / m and 10 / m rows are read.) The readouts of the first three are learned
-    by three Kalman filters each: for systems that stay, for systems that move, and for few or noisy
-    rows. Filters are averaged with weights that fall with the eighth power of their recent squared
-    errors. One extended Kalman filter learns all weights of the small network on their exact
-    gradient [1]_. The four predictions are averaged like the filters, so that a part that does not
-    help costs little. A prediction counts as at most ten standard deviations of the targets from
-    their mean. A prediction that is a hundred times as far from the mean has exploded, and the part
-    that made it begins anew.
+    With m features the parts read 20 / m and 10 / m rows. Three Kalman filters learn each of the
+    first three readouts: one for systems that do not change, one for systems that change, and one
+    for few or noisy rows. The predictions of the filters are averaged; their shares fall with the
+    eighth power of recent squared errors. One extended Kalman filter learns all weights of the
+    small network by their exact gradient [1]_. The four predictions are averaged in the same way,
+    so that a part that does not help does little harm. A prediction is clipped at ten standard
+    deviations of the targets from their mean. A prediction that is a hundred times as far from the
+    mean has exploded, and the part that made it begins anew.
 
-    If the recent deviation of a column exceeds that of its units eightfold, the units begin anew.
-    If the learner explained the target, its knowledge is re-expressed in the new units; either way
-    all filters become unsure.
+    If the recent standard deviation of a column is more than eight times the one by which the
+    column is standardised, the mean and the standard deviation are estimated anew. If the learner
+    explained the target, its weights are converted to the new scale. In both cases the covariances
+    of all filters go back to their first values.
 
-    After ``fit`` the filters that read the network start from its J'J, so that what was fitted is
-    kept until the series says otherwise. With ``train_hidden=False`` the first way is the only one.
+    After ``fit`` the filters of the first part start from the curvature J'J that ``fit`` has
+    computed, so that what was fitted is kept until new rows contradict it. With
+    ``train_hidden=False`` only the first part predicts.
 
-    "dekf", "sgd" and "adam" compute the gradient by Schmidhuber's blocks [3]_ in O(n^3) operations
-    per row, where the plain recursion of [1]_ needs O(n^4); the result is the same to rounding.
-    Memory is O(n^2 q) with q = n + n_features + 1, for streams of "auto" and "lm" O(q^2), and does
-    not depend on the number of rows. The table has megabytes, with one feature and one output, of
-    streams with three solvers ("lm" streams like "auto") and of a fit to 2000 rows with "lm":
+    **Time and memory.** "dekf", "sgd" and "adam" compute the gradient by Schmidhuber's blocks [3]_
+    in O(n^3) operations per row. The plain recursion of [1]_ needs O(n^4); the result is the same
+    to rounding. Memory is O(n^2 q) with q = n + n_features + 1. Streams of "auto" and "lm" need
+    O(q^2). Memory does not depend on the number of rows. The table has the megabytes of streams
+    with three solvers (a stream of "lm" is that of "auto") and of ``fit`` to 2000 rows with "lm",
+    for one feature and one output:
 
     ========  =====  =====  =====  =====  =====  ======
     n_hidden     10     20     50    100    200     400
@@ -307,21 +324,21 @@ class RTRLRegressor(LossGradientMixin, BaseRecurrentRegressor):
     lm, fit     7.9     17    132    301   1050    4861
     ========  =====  =====  =====  =====  =====  ======
 
-    Where that exceeds the machine's memory ``fit`` raises ``ValueError``, and so does the first
-    ``partial_fit``. ``train_hidden=False`` needs O(n^2) only, in memory and in time per row.
+    If the machine has less memory, ``fit`` and the first ``partial_fit`` raise ``ValueError``.
+    ``train_hidden=False`` needs only O(n^2) memory and O(n^2) time per row.
 
-    The learning rule's memory (the unfinished block, covariances, lags) is part of the fitted
-    estimator: pickling it in mid-stream changes nothing. ``predict`` continues from `state_` on a
-    copy. Cross-validation with ``TimeSeriesSplit`` is right, because its test rows follow its
-    training rows. Where rows lie in between, give `sequence_id` or call ``advance``.
+    **State.** The fitted estimator holds all that further learning needs (the unfinished block,
+    covariances, lags), so that pickling in mid-stream does not change the result. ``predict``
+    continues from a copy of `state_`. ``TimeSeriesSplit`` suits this, because its test rows follow
+    its training rows. If rows lie in between, give `sequence_id` or call ``advance``.
 
     scikit-learn has no tag for rows whose order matters. The estimator therefore sets the tag
-    ``non_deterministic`` while ``stateful=True``, which turns off the two common checks that
-    contradict recurrence (and one more, which passes). It is deterministic for a given
+    ``non_deterministic`` while ``stateful=True``. The tag turns off the two common checks that
+    contradict recurrence (and one more, which passes). Results are deterministic for a given
     `random_state`, and all checks pass with ``stateful=False``.
 
-    Compare with ridge regression on lagged values where a series is short, noisy and nearly linear:
-    there the two are close.
+    If a series is short, noisy and nearly linear, compare with ridge regression on lagged values:
+    its errors are then about the same.
 
     References
     ----------

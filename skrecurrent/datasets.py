@@ -448,9 +448,9 @@ def make_associative_recall(
 ):
     """Generate the task to store pairs of a key and a value, and to recall values by their keys.
 
-    In each sequence the first ``n_pairs`` rows show a pair each; then every key is shown once
-    more, in another random order, and its value is asked for. Values are -1 or 1, drawn anew for
-    each sequence, so nothing that is learned about one sequence tells the values of the next: a
+    In each sequence the first ``n_pairs`` rows show a pair each. After that every key is shown once
+    more, in another random order, and its value is asked for. Values are -1 or 1 and are drawn anew
+    for each sequence. The values of one sequence therefore say nothing of those of the next, and a
     network has to learn how to store them.
 
     Parameters
@@ -461,27 +461,28 @@ def make_associative_recall(
         Number of pairs in each sequence.
     keys : {"one-hot", "random"}, default="one-hot"
         With "one-hot" the keys of a sequence are different unit vectors, in random order. With
-        "random" each element of each key is -1 or 1, drawn anew for each sequence, so keys are not
-        orthogonal, and they are new to a network at every sequence.
+        "random" each element of each key is -1 or 1, drawn anew for each sequence, so that keys are
+        not orthogonal, and a network sees new keys in every sequence.
     key_length : int, default=None
-        Number of elements of a key; None is ``n_pairs`` for one-hot keys and ``2 * n_pairs`` for
-        random ones.
+        Number of elements of a key. By default this is ``n_pairs`` for one-hot keys and
+        ``2 * n_pairs`` for random ones.
     random_state : int, RandomState instance or None, default=None
         Determines keys, values and orders. Pass an int for reproducible output across calls.
 
     Returns
     -------
     X : ndarray of shape (n_sequences * 2 * n_pairs, key_length + 2)
-        The key; its value, or 0 where it is asked for; and 1 where a pair is shown, else 0.
+        The columns hold the key; its value, or 0 in rows in which the value is asked for; and 1 in
+        rows in which a pair is shown, else 0.
     y : ndarray of shape (n_sequences * 2 * n_pairs,)
-        The value where it is asked for, else NaN.
+        The value in rows in which it is asked for, else NaN.
     sequence_id : ndarray of shape (n_sequences * 2 * n_pairs,)
         The sequence to which each row belongs, an integer from 0.
 
     Raises
     ------
     ValueError
-        If one-hot keys are to have fewer elements than there are pairs.
+        If ``key_length`` is less than ``n_pairs`` for one-hot keys.
 
     References
     ----------
@@ -540,11 +541,11 @@ def make_switching_regression(
 ):
     """Generate the task to learn a linear function inside each sequence ("in context").
 
-    Every sequence has coefficients ``b`` of its own. Its rows alternate: one shows features ``u``
-    with their noisy value ``b . u + noise``, the next has new features and asks for their value,
-    which the row after that shows: predict first, then be told, as in a stream. A network must
-    estimate ``b`` from the rows of the sequence, as a regression would; nothing that it is told
-    about one sequence helps in the next.
+    Every sequence has its own coefficients ``b``. Rows alternate: a row shows features ``u`` with
+    their noisy value ``b . u + noise``, and the next row has new features and asks for their value.
+    The row after that shows this value, so that each value is predicted before it is known, as in a
+    stream. A network must estimate ``b`` from the rows of the sequence, as a regression would; the
+    rows of other sequences say nothing of ``b``.
 
     Features are uniform on [-1, 1), the coefficients normal with a standard deviation of
     ``1.5 / sqrt(n_features)``.
@@ -554,7 +555,7 @@ def make_switching_regression(
     n_sequences : int, default=100
         Number of sequences, of ``2 * n_pairs`` rows each.
     n_pairs : int, default=20
-        Number of shown and of asked values in each sequence.
+        Number of values that are shown, and of those that are asked for, in each sequence.
     n_features : int, default=2
         Number of features ``u``.
     switch_probability : float, default=0.0
@@ -567,10 +568,10 @@ def make_switching_regression(
     Returns
     -------
     X : ndarray of shape (n_sequences * 2 * n_pairs, n_features + 2)
-        The features; the noisy value where it is shown, else 0; and 1 where a value is shown,
-        else 0.
+        The columns hold the features; the noisy value in rows that show a value, else 0; and 1 in
+        rows that show a value, else 0.
     y : ndarray of shape (n_sequences * 2 * n_pairs,)
-        The value, without noise, where it is asked for, else NaN.
+        The value, without noise, in rows in which it is asked for, else NaN.
     sequence_id : ndarray of shape (n_sequences * 2 * n_pairs,)
         The sequence to which each row belongs, an integer from 0.
 
@@ -615,8 +616,8 @@ def make_switching_system(n_sequences=1, *, n_samples=1000, noise=0.02, random_s
 
     has poles ``r exp(+-i theta)``, that is ``a1 = 2 r cos(theta)`` and ``a2 = -r^2``, with ``r``
     uniform on [0.6, 0.95) and ``theta`` on [0.2, 2.6); ``b`` is uniform on [0.5, 1.5), with a
-    random sign. After 150 to 250 rows all of them are drawn anew. A regressor has to notice that
-    and to adapt; no fixed function of past rows predicts well.
+    random sign. After every 150 to 250 rows all coefficients are drawn anew. A regressor has to
+    adapt to these jumps; no fixed function of a few past rows predicts well.
 
     Parameters
     ----------
@@ -686,11 +687,11 @@ def make_plants(n_sequences=100, *, n_samples=80, kind="common", noise=0.02, ran
 
         y[t] = a y[t-1] + (1 - a) (gain f(u[t]) + offset) + noise
 
-    Gain (uniform on [0.5, 2)), offset ([-1, 1)) and time constant (``a = exp(-1 / tau)``, ``tau``
-    on [1, 5) rows) are the machine's own, and have to be found out from its rows. What machines
-    have in common is to be found out from other machines' rows. An estimator that is fitted to many
-    of them may know a new one after few rows, of which a model fitted to one machine would need
-    many.
+    Each machine has its own gain (uniform on [0.5, 2)), offset ([-1, 1)) and time constant
+    (``a = exp(-1 / tau)``, ``tau`` on [1, 5) rows), which must be estimated from its rows. What
+    machines have in common can be learned from the rows of other machines. An estimator that is
+    fitted to many machines may therefore predict a new one after a few rows. A model that is fitted
+    to a single machine needs many rows.
 
     Parameters
     ----------
@@ -700,9 +701,9 @@ def make_plants(n_sequences=100, *, n_samples=80, kind="common", noise=0.02, ran
         Number of rows of each machine. Each starts with ``y[-1] = 0``.
     kind : {"common", "saturating"}, default="common"
         With "common" all machines have the same nonlinearity, ``f(u) = sin(3 u) + u^2 / 2``, so
-        that a machine's numbers enter linearly. With "saturating" it is
-        ``f(u) = tanh(s (u - c))``, with a steepness ``s`` (uniform on [1, 4)) and a centre ``c``
-        ([-0.5, 0.5)) of the machine's own.
+        that predictions are linear in the constants of a machine. With "saturating" the
+        nonlinearity is ``f(u) = tanh(s (u - c))``, and each machine has its own steepness ``s``
+        (uniform on [1, 4)) and centre ``c`` ([-0.5, 0.5)).
     noise : float, default=0.02
         Standard deviation of the noise that drives the plant besides ``u``.
     random_state : int, RandomState instance or None, default=None
@@ -787,7 +788,7 @@ def _lower_levels(inflows, outlets):
     prefer_skip_nested_validation=True,
 )
 def make_two_tanks(n_samples=1000, *, noise=0.05, clog=0.0, random_state=None):
-    """Simulate two water tanks, one above the other, and the task to tell the level of the lower.
+    """Simulate two water tanks, one above the other, and the task to predict the lower level.
 
     A pump fills the upper tank. Its outlet fills the lower tank, whose outlet leads to a sump.
     With levels h in cm, areas A = 150 cm2 and outlets a = 1 and 1.1 cm2, the levels follow
@@ -796,13 +797,13 @@ def make_two_tanks(n_samples=1000, *, noise=0.05, clog=0.0, random_state=None):
         A dh1/dt = inflow - a1 sqrt(2 g h1) - spill1
         A dh2/dt = a1 sqrt(2 g h1) + spill1 / 2 - a2 sqrt(2 g h2) - spill2
 
-    The tanks are 20 and 25 cm high. What runs over a rim is 530 (h - height)^1.5 cm3/s, a weir of
-    30 cm; half of what the upper tank spills falls into the lower one. The flow through the pump is
-    uniform on [0, 16) l/min and is kept for ten rows on average. A row is 5 s. The plant starts
-    empty, and the first 100 rows are discarded.
+    The tanks are 20 and 25 cm high. Above its rim a tank spills 530 (h - height)^1.5 cm3/s, over a
+    weir of 30 cm. Half of what the upper tank spills falls into the lower one. The flow through the
+    pump is uniform on [0, 16) l/min and is kept for ten rows on average. A row is 5 s. The plant
+    starts empty, and the first 100 rows are discarded.
 
-    The level must be told from the flow of the pump alone, so a regressor has to remember what the
-    tanks hold. Square roots and rims make the plant nonlinear.
+    The level must be predicted from the flow of the pump alone, so a regressor has to remember how
+    much water the tanks hold. Square roots and rims make the plant nonlinear.
 
     Parameters
     ----------
@@ -902,9 +903,9 @@ Source: National Geophysical Data Center of the United States (NOAA); copied fro
 def load_sunspots(*, return_X_y=False, as_frame=False):
     """Load the yearly sunspot numbers and the task to predict the next year.
 
-    The series has 309 values, from 1700 to 2008. Row t holds the number of one year, its target
-    is the number of the following year, so there are 308 rows. The values are not transformed;
-    since their fluctuation grows with their size, a square root often helps.
+    The series has 309 values, from 1700 to 2008. Row t holds the number of one year, and its target
+    is the number of the following year, so there are 308 rows. The values are not transformed.
+    Their fluctuation grows with their size, so take the square root before you fit.
 
     The data come from the National Geophysical Data Center of the United States (NOAA) by way of
     statsmodels (dataset ``sunspots``), which states that they are in the public domain.
@@ -1000,7 +1001,7 @@ def load_elnino(*, return_X_y=False, as_frame=False):
     """Load monthly sea surface temperatures and the task to predict the next month.
 
     The series has 732 values, from January 1950 to December 2010, from the region Nino 1+2 of the
-    Pacific (0-10 degrees south, 80-90 degrees west). Row t holds the temperature of one month,
+    Pacific (0-10 degrees south, 80-90 degrees west). Row t holds the temperature of one month, and
     its target is the temperature of the following month, so there are 731 rows.
 
     The data come from the data set ERSST.V3B of the National Weather Service of the United States
@@ -1142,9 +1143,9 @@ def stack_sequences(X_list, y_list):
     of this package, like all of scikit-learn, take a 2-D array; one row is one time step, and
     ``sequence_id`` tells them where a new sequence starts from the rest state.
 
-    A sequence may have one target only, which belongs to its end (many-to-one). It becomes the
-    target of the last row; the rows before get NaN, which means "no target" in this package: they
-    change the state of the network and add no error.
+    A sequence may have a single target, which belongs to its end (many-to-one). This target becomes
+    that of the last row, and the rows before get NaN. NaN means "no target" in this package: such
+    rows change the state of the network, and nothing is learned from them.
 
     Parameters
     ----------

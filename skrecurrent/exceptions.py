@@ -2,10 +2,10 @@
 
 
 class TrainingRowsWarning(UserWarning):
-    """The rows to predict are those of ``fit``, but the state stands after the last of them.
+    """The rows to predict are those of ``fit``, but the state is the one after the last of them.
 
-    ``predict`` and ``score`` continue the running sequence. Given the training rows they would
-    answer as if these came a second time, right after the first. Pass
+    ``predict`` and ``score`` continue the running sequence. They predict the training rows as if
+    these came a second time, right after the first. Pass
     ``sequence_id=np.zeros(len(X))`` to start at rest, as ``fit`` did. The warning is given once for
     each ``fit``.
 

@@ -150,7 +150,7 @@ def test_what_cannot_be_forecast_is_refused_by_name(case, method):
 def test_a_future_without_a_column_left_over_is_refused():
     X, y = make_rows(60, n_features=1)
     estimator = RTRLRegressor(4, solver="dekf", random_state=0).partial_fit(X, y)
-    with pytest.raises(ValueError, match="X_future says nothing"):
+    with pytest.raises(ValueError, match="X_future must be None"):
         estimator.forecast(3, X[:1], X_future=X[:2])
     with pytest.raises(ValueError, match="n_steps - 1 = 0 rows"):
         estimator.forecast(1, X[:1], X_future=X[:2], feedback=[])

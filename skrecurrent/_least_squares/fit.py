@@ -129,14 +129,14 @@ class _Trained(_Fit):
         best, judge = self.race.best, self.race.judge
         if not best.n_iter and best.name != GIVEN:
             warnings.warn(
-                "No step of Levenberg-Marquardt made a network better on the rows that judge; "
-                f"the network that was started from is kept (init_={best.name!r}).",
+                "No step of Levenberg-Marquardt made predictions better in the last rows, by which "
+                f"training is judged; the network of the start is kept (init_={best.name!r}).",
                 ConvergenceWarning,
                 stacklevel=9,
             )
         elif judge.farthest(best.net, best.weights) > _FAR_OUT:
             warnings.warn(
-                "Predictions leave the range of the targets by far: more rows, fewer hidden units "
+                "Predictions leave the range of the targets by far. More rows, fewer hidden units "
                 "or another random_state may help.",
                 ConvergenceWarning,
                 stacklevel=9,

@@ -1,4 +1,4 @@
-"""How networks learn and what they predict: records and pictures of both."""
+"""Records and pictures of how networks learn and of what they predict."""
 
 from skrecurrent.inspection._fast_weights import FastWeightsDisplay
 from skrecurrent.inspection._forecast import ForecastDisplay

@@ -18,10 +18,10 @@ _NAMED = 40
 class FastWeightsDisplay:
     """How far the fast weights into one unit are from their initial values, over time.
 
-    A picture with a column for each row of `X` and a line for each connection to the unit; red is
-    more than the initial, slow weight, blue less. Thin vertical lines mark where another sequence
-    starts, with all weights at their initial values. Use :meth:`from_estimator` to create it; all
-    parameters are stored as attributes.
+    The picture has a column for each row of `X` and a line for each connection to the unit. Red
+    means that a weight is larger than its initial, slow value, and blue that it is smaller. Thin
+    vertical lines mark the starts of sequences, where all weights have their initial values. Use
+    :meth:`from_estimator` to create the display; all parameters are stored as attributes.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class FastWeightsDisplay:
         The weights with which every sequence starts.
 
     connection_names : list of q str
-        What the columns of `weights` come from.
+        Names of the units and inputs from which the columns of `weights` lead.
 
     sequence_id : array-like of shape (n_samples,), default=None
         Which sequence each row belongs to. By default all rows are one.
@@ -46,13 +46,13 @@ class FastWeightsDisplay:
         The figure they belong to.
 
     image_ : matplotlib AxesImage
-        The picture; its array is of shape (q, n_samples).
+        The picture. Its array has the shape (q, n_samples).
 
     colorbar_ : matplotlib Colorbar
-        What its colours mean.
+        The scale of colours.
 
     break_lines_ : list of matplotlib Lines
-        Where sequences start, but for the first.
+        The starts of all sequences but the first.
 
     See Also
     --------
@@ -60,8 +60,8 @@ class FastWeightsDisplay:
 
     Examples
     --------
-    Eight values are shown, each with a key, and must be found again by the keys. The weights from
-    the keys to the output unit store them:
+    Eight values are shown, each with a key, and then asked for by the keys. The weights from the
+    keys to the output unit store the values:
 
     >>> import matplotlib.pyplot as plt
     >>> from skrecurrent import FastWeightRegressor
@@ -89,7 +89,7 @@ class FastWeightsDisplay:
         Parameters
         ----------
         estimator : FastWeightRegressor
-            A fitted one. It is not changed.
+            A fitted estimator. It is not changed.
 
         X : array-like of shape (n_samples, n_features)
             Inputs, one row per time step, in the order of time. Without `sequence_id` they
@@ -99,7 +99,7 @@ class FastWeightsDisplay:
             Which sequence each row belongs to, as for ``predict``.
 
         unit : int, default=0
-            Which unit's weights, a row of `weights_`: output units come first.
+            The unit whose weights are drawn, a row of `weights_`. Output units come first.
 
         ax : matplotlib Axes, default=None
             The axes to draw on. By default a new figure is made.
@@ -120,11 +120,11 @@ class FastWeightsDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError
-            If `estimator` is not a FastWeightRegressor, or `unit` no integer.
+            If `estimator` is not a FastWeightRegressor, or `unit` is not an integer.
         NotFittedError
-            If it is not fitted.
+            If the estimator is not fitted.
         ValueError
-            As ``predict`` and :meth:`plot`.
+            If ``predict`` or :meth:`plot` raises it.
 
         Examples
         --------
@@ -162,7 +162,7 @@ class FastWeightsDisplay:
             The axes to draw on. By default a new figure is made.
 
         unit : int, default=0
-            Which unit's weights: output units come first.
+            The unit whose weights are drawn. Output units come first.
 
         image_kw : dict, default=None
             Keyword arguments of ``imshow``.
@@ -180,7 +180,7 @@ class FastWeightsDisplay:
         ImportError
             If matplotlib is not installed.
         TypeError
-            If `unit` is no integer.
+            If `unit` is not an integer.
         ValueError
             If `ax` is not one matplotlib Axes, or if there is no such unit.
 

@@ -14,8 +14,8 @@ class ForecastDisplay:
     """Observed and predicted values over time, one panel per output.
 
     If predictions have a standard deviation, a band shows where 90 % of the values should be. Lines
-    are broken where a value is missing and where another sequence starts; a thin vertical line
-    marks the start. Use :meth:`from_estimator` or :meth:`from_predictions` to create it; all
+    have gaps where a value is missing and where another sequence starts. A thin vertical line marks
+    each start. Use :meth:`from_estimator` or :meth:`from_predictions` to create it; all
     parameters are stored as attributes.
 
     Parameters
@@ -27,14 +27,14 @@ class ForecastDisplay:
         Predictions.
 
     y_std : ndarray of the same shape, default=None
-        Their standard deviations. By default no band is drawn.
+        Standard deviations of the predictions. By default no band is drawn.
 
     sequence_id : array-like of shape (n_samples,), default=None
         Which sequence each row belongs to. By default all rows are one.
 
     index : array-like of shape (n_samples,), default=None
-        Where the rows stand on the horizontal axis: dates or numbers. By default the rows are
-        counted.
+        Positions of the rows on the horizontal axis: dates or numbers. By default these are the
+        numbers of the rows.
 
     estimator_name : str, default=None
         Name of the estimator in the legend. By default this is "predicted".
@@ -57,7 +57,7 @@ class ForecastDisplay:
         Intervals of 90 % around the predictions; None without `y_std`.
 
     break_lines_ : ndarray of shape (n_outputs, n_sequences - 1) of matplotlib Lines
-        Where sequences start, but for the first.
+        The starts of all sequences but the first.
 
     See Also
     --------
@@ -118,14 +118,15 @@ class ForecastDisplay:
             Observed values, NaN where there is none.
 
         sequence_id : array-like of shape (n_samples,), default=None
-            Which sequence each row belongs to. Given ids are handed to ``predict``.
+            Which sequence each row belongs to; ``predict`` gets these ids. By default the rows
+            continue the running sequence.
 
         index : array-like of shape (n_samples,), default=None
-            Dates or numbers for the horizontal axis. By default the index of `X`, if that holds
-            dates; else the rows are counted.
+            Dates or numbers for the horizontal axis. By default this is the index of `X`, if that
+            holds dates, and otherwise the number of each row.
 
         return_std : bool, default=False
-            Whether to ask ``predict`` for standard deviations too, and draw intervals.
+            Whether to draw intervals, from the standard deviations that ``predict`` returns.
 
         ax : matplotlib Axes or array-like of n_outputs Axes, default=None
             The panels to draw on. By default a new figure is made.
@@ -155,7 +156,7 @@ class ForecastDisplay:
         ImportError
             If matplotlib is not installed.
         ValueError
-            As ``predict`` and :meth:`from_predictions`.
+            If ``predict`` or :meth:`from_predictions` raises it.
 
         Examples
         --------
@@ -208,8 +209,8 @@ class ForecastDisplay:
     ):
         """Draw values that were observed and predicted, in a stream for example.
 
-        A forecast of several steps is drawn by NaN in `y_pred` where there is none yet, and in
-        `y_true` where nothing has been observed yet.
+        To draw a forecast of several steps, put NaN into `y_pred` in rows before the forecast, and
+        into `y_true` in rows that have not been observed yet.
 
         Parameters
         ----------
@@ -226,8 +227,8 @@ class ForecastDisplay:
             Which sequence each row belongs to. By default all rows are one.
 
         index : array-like of shape (n_samples,), default=None
-            Dates or numbers for the horizontal axis. By default the index of `y_true`, if that
-            holds dates; else the rows are counted.
+            Dates or numbers for the horizontal axis. By default this is the index of `y_true`, if
+            that holds dates, and otherwise the number of each row.
 
         ax : matplotlib Axes or array-like of n_outputs Axes, default=None
             The panels to draw on. By default a new figure is made.

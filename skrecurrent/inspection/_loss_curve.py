@@ -44,7 +44,7 @@ class LossCurveDisplay:
 
     See Also
     --------
-    WeightDynamicsDisplay : Shows also how fast the weights change.
+    WeightDynamicsDisplay : Also shows how fast the weights change.
 
     Examples
     --------
@@ -71,12 +71,12 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimator : estimator instance
-            Fitted, with an attribute `loss_curve_`; scikit-learn's
-            :class:`~sklearn.neural_network.MLPRegressor` has one, too.
+            A fitted estimator with an attribute `loss_curve_`. scikit-learn's
+            :class:`~sklearn.neural_network.MLPRegressor` has this attribute, too.
 
         ax : matplotlib Axes, default=None
-            The axes to draw on, those of another display to compare. By default a new figure is
-            made.
+            The axes to draw on. Give those of another display to compare. By default a new figure
+            is made.
 
         name : str, default=None
             Name of the estimator in the legend. By default this is the name of its class.

@@ -14,9 +14,9 @@ from skrecurrent.inspection._plotting import axes_given_or_new, style
 def weight_dynamics(estimator, X, y, *, sequence_id=None):
     """Fit a copy of an estimator and record how its weights change in each epoch.
 
-    The weights fall into two groups, as in [1]_: *output weights*, the rows of `weights_` that lead
+    There are two groups of weights, as in [1]_: *output weights*, the rows of `weights_` that lead
     into output units, and *internal weights*, the rows that lead into hidden units. Three things
-    are recorded per epoch: the error; how fast either group changes; and how far the changes of the
+    are recorded per epoch: the error; how fast each group changes; and how far the changes of the
     internal rows are coupled, which for Atiya-Parlos learning is the lemma of [1]_.
 
     Parameters
@@ -56,14 +56,15 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
             ratios of the initial weights from the output to the hidden units i, where j is the
             reference. NaN if these weights start at zero. None if there is more than one output.
         reference_unit : int
-            The reference, a hidden unit counted from 0: the unit into which the outputs feed the
-            most, initially.
+            The reference, a hidden unit counted from 0. It is the unit with the largest initial
+            weights from the outputs.
         coupling_distances : ndarray of shape (n_epochs,)
-            How much of the internal rows' change over the epoch is *not* coupled: the distance of
-            the change dW, of shape (n_hidden, q), from the matrices C G, divided by the norm of dW
-            (Frobenius norms; q is the number of columns of `weights_`). C holds the initial weights
-            from outputs to hidden units, (n_hidden, n_outputs), and G is any matrix. 0 if the lemma
-            holds exactly, 1 if dW has nothing of it; NaN if no internal weight changed.
+            How much of the internal rows' change over the epoch is *not* coupled. It is the
+            distance of the change dW, of shape (n_hidden, q), from the matrices C G, divided by the
+            norm of dW (Frobenius norms; q is the number of columns of `weights_`). C holds the
+            initial weights from outputs to hidden units, (n_hidden, n_outputs), and G is any
+            matrix. 0 if the lemma holds exactly, 1 if dW has nothing of it; NaN if no internal
+            weight changed.
 
     Raises
     ------
@@ -83,8 +84,8 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
     learning changes the weights, and not from the beginning of an epoch to its end: within an epoch
     weights go to and fro, their net change is several times smaller, and more so for output
     weights, so that the two ways may not even agree which group is faster. Absolute values are
-    averaged so that changes of opposite sign do not cancel. A learning rule that changes the
-    weights once per epoch is given that change divided by the number of rows. Only recurrent
+    averaged so that changes of opposite sign do not cancel. For a learning rule that changes the
+    weights once per epoch, the rate is that change divided by the number of rows. Only recurrent
     columns enter because the networks of [1]_ have no others; the groups are the output row and the
     "non-output part of the weight matrix" of its eq. (11), which includes the weights from outputs
     to hidden units.
@@ -98,11 +99,11 @@ def weight_dynamics(estimator, X, y, *, sequence_id=None):
     :class:`~skrecurrent.RTRLRegressor` is not coupled: its `row_ratios` differ from epoch to epoch.
     Since it starts with C = 0, its distances are always 1.
 
-    *Starts.* A fit by least squares from several starts has no single course; with ``init="auto"``
-    that from a random network is recorded.
+    *Starts.* With ``init="auto"`` a fit by least squares has several starts. The fit from the
+    random network is recorded.
 
-    Every row is learned by a call of its own, which takes some tens of microseconds more
-    than in ``fit`` and leads to the same bits.
+    Each row is learned in a call of its own. This takes some tens of microseconds more per row than
+    ``fit``, and the result is the same, bit for bit.
 
     References
     ----------
@@ -223,9 +224,10 @@ def _coupling_distance(change, feedback):
 class WeightDynamicsDisplay:
     """Error and rates of change of the weights over the epochs, in two panels.
 
-    The left panel shows the training loss after each epoch, the right one the rates of change of
-    output weights (thick) and internal weights (thin), both on logarithmic axes: Figure 1 of [1]_.
-    Use :meth:`from_estimator` to create it; all parameters are stored as attributes.
+    The left panel shows the training loss after each epoch. The right panel shows the rates of
+    change of output weights (thick) and internal weights (thin). Both have logarithmic axes, as in
+    Figure 1 of [1]_. Use :meth:`from_estimator` to create the display; all parameters are stored as
+    attributes.
 
     Parameters
     ----------
@@ -250,11 +252,11 @@ class WeightDynamicsDisplay:
         The figure they belong to.
 
     lines_ : ndarray of 3 matplotlib Lines
-        What was drawn: error, output weights, internal weights.
+        The lines of the error, of output weights, and of internal weights.
 
     See Also
     --------
-    weight_dynamics : Computes the values and more, without drawing.
+    weight_dynamics : Computes these values and more, without drawing.
 
     References
     ----------
@@ -316,8 +318,8 @@ class WeightDynamicsDisplay:
             Which sequence each row belongs to, as for ``fit``.
 
         axes : array-like of 2 matplotlib Axes, default=None
-            The panels to draw on, those of another display to compare. By default a new figure is
-            made.
+            The panels to draw on. Give those of another display to compare. By default a new figure
+            is made.
 
         name : str, default=None
             Name of the estimator in the legends. By default this is the name of its class.
@@ -326,10 +328,10 @@ class WeightDynamicsDisplay:
             Keyword arguments of ``plot`` for all three lines.
 
         output_kw : dict, default=None
-            More of them for the rates of output weights.
+            Further keyword arguments of ``plot`` for the rates of output weights.
 
         internal_kw : dict, default=None
-            More of them for the rates of internal weights.
+            Further keyword arguments of ``plot`` for the rates of internal weights.
 
         Returns
         -------
@@ -343,7 +345,7 @@ class WeightDynamicsDisplay:
         TypeError
             If `estimator` is not an instance of a recurrent regressor of this package.
         ValueError
-            If there are not two axes; or as ``fit``.
+            If there are not two axes, or if ``fit`` raises it.
 
         Examples
         --------
@@ -388,10 +390,10 @@ class WeightDynamicsDisplay:
             Keyword arguments of ``plot`` for all three lines.
 
         output_kw : dict, default=None
-            More of them for the rates of output weights.
+            Further keyword arguments of ``plot`` for the rates of output weights.
 
         internal_kw : dict, default=None
-            More of them for the rates of internal weights.
+            Further keyword arguments of ``plot`` for the rates of internal weights.
 
         Returns
         -------

@@ -40,7 +40,8 @@ INTRODUCTION = """\
 # Benchmarks
 
 Written by `python -m tests.benchmarks`, all of it or the named sections only ({names}); do not \
-edit by hand. One thread throughout. The machines are shared: compare ratios, not times.
+edit by hand. All programs run in one thread. The machines are shared, so compare ratios, not \
+times.
 """
 
 SECTIONS = {

@@ -39,11 +39,12 @@ EXACT = {
 BY_IMMEDIATE_DERIVATIVES = {IMMEDIATE: EXACT[WHOLE], IMMEDIATE_ALONE: EXACT[ALONE]}
 
 INTRODUCTION = f"""\
-NRMSE as in the section on streams, at defaults, medians of {N_SEEDS} seeds. F: filters that read \
-the network; J: filters that read it, further still units, lags and products; L: filters that read \
-lags; D: the small network that learns. Immediate derivatives (SnAp-1: Menick et al., ICLR 2021) \
-are those of each unit by its own weights, carried on by its own recurrent weight: they are \
-cheap and not exact.
+The table has the NRMSE as in the section on streams, at defaults, in medians of {N_SEEDS} seeds. \
+F are the filters that read the network. J are the filters that read the network, further units, \
+lags and products. L are the filters that read lags. D is the small network that learns. Immediate \
+derivatives (SnAp-1: Menick et al., ICLR 2021) are those of each unit with respect to its own \
+weights, carried from row to row by its own recurrent weight only: they take little time and are \
+not exact.
 
 """
 

@@ -74,22 +74,24 @@ LONG = "`RTRLRegressor(max_iter=400)`"
 LONG_FIT = {LONG: lambda seed: RTRLRegressor(max_iter=400, random_state=seed)}
 
 INTRODUCTION = f"""\
-NRMSE (root mean squared error / standard deviation) on held-out rows: median of {N_SEEDS} seeds, \
-the worst in brackets, and the median of the seconds of processor time that `fit` took, tuning \
-included. {N_TRAIN} training and {N_TEST} test rows, or the first 70 % of a real series and the \
-rest; 20 hidden units, nothing tuned. Our defaults were chosen on other seeds (100-115) and other \
-short noisy series (Nile, CO2, and simulated ones).
+The table has the NRMSE (root mean squared error / standard deviation) on held-out rows: the \
+median of {N_SEEDS} seeds, with the worst in brackets, and the median of the seconds of processor \
+time that `fit` took, tuning included. There are {N_TRAIN} training and {N_TEST} test rows, or the \
+first 70 % of a real series and the rest. Our networks have 20 hidden units, and none of their \
+parameters was tuned. Our defaults were chosen on other seeds (100-115) and other short noisy \
+series (Nile, CO2, and simulated ones).
 
-The peers see standardised rows and choose among at most twelve settings by the error on the last \
-fifth of the training rows: reservoirs input scaling, leak (echoes, whose default saturates: bias) \
-and ridge; NVAR lags, order and ridge; MLP (two layers of 50) its penalty; boosting rate and \
-leaves; torch 100 or 600 updates of Adam on {Torch.n_windows} windows of {Torch.length} rows. What \
-they choose from was chosen on the seeds 100 and 101. Ridge (by leave-one-out), MLP and boosting \
-see {N_LAGS} lags. echoes is run step by step, because its `predict` begins at rest at every call; \
-its first fit compiles.
+The peers see standardised rows. Each of them chooses among at most twelve settings by the error \
+on the last fifth of the training rows. Reservoirs choose input scaling, leak and ridge (echoes, \
+whose default saturates, chooses its bias in place of the leak); NVAR chooses lags, order and \
+ridge; the MLP (two layers of 50) chooses its penalty; boosting chooses rate and leaves; torch \
+chooses 100 or 600 updates of Adam on {Torch.n_windows} windows of {Torch.length} rows. The \
+settings on offer were selected on the seeds 100 and 101. Ridge (by leave-one-out), MLP and \
+boosting see {N_LAGS} lags. echoes runs step by step, because its `predict` begins at rest in \
+every call; its first fit includes compilation.
 
 """
-WHY = "Why: the real series are short and nearly linear."
+WHY = "The reason is that the real series are short and nearly linear."
 TRIED = (
     "Tried without success on the short noisy series: decay chosen by the evidence, other splits "
     "for the decay, and larger and smaller nets."
@@ -239,9 +241,9 @@ def aprl_report():
     ]
     runs, warned, largest = aprl_stays_bounded()
     return (
-        "The same rows and seeds, 50 hidden units. The echo state network has the reservoir that "
-        "`APRLRegressor` starts from and a ridge readout. Seeds of the tuning were others "
-        "(100-104).\n\n"
+        "Rows and seeds are those of the first section, and networks have 50 hidden units. "
+        "The echo state network has the reservoir from which `APRLRegressor` starts, and a "
+        "ridge readout. Parameters were tuned on other seeds (100-104).\n\n"
         + markdown(["task", "goal", *APRL_METHODS], rows)
         + f"\n\nOf {runs} fits (8 tasks, 8 seeds) {warned} exploded; the largest prediction in "
         f"10000 rows beyond the training rows was {largest:.2g} times the largest target."

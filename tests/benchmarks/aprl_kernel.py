@@ -144,11 +144,12 @@ def report():
         "times faster",
     ]
     return (
-        "Microseconds per learned row in chunks, float64, one input and one output, all weights "
-        "learned. Naive: the printed steps in Numba. Floor: one product of W with a vector and one "
-        "rank-1 update of a (q, q) matrix. reservoirpy: `Reservoir >> RLS`, which learns the "
-        f"readout only. Median of {REPEATS} interleaved runs (reservoirpy: 3); the ratios in the "
-        "last columns are those of the synchronous order.\n\n" + markdown(header, rows)
+        "The table has microseconds per learned row in calls with many rows, float64, one "
+        "input and one output; all weights are learned. *Naive* are the printed steps in "
+        "Numba. *Floor* is one product of W with a vector and one rank-1 update of a (q, q) "
+        "matrix. *reservoirpy* is `Reservoir >> RLS`, which learns the readout only. Times "
+        f"are medians of {REPEATS} interleaved runs (reservoirpy: 3). The ratios in the last "
+        "columns are those of the synchronous order.\n\n" + markdown(header, rows)
     )
 
 

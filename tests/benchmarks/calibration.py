@@ -71,9 +71,11 @@ def report_of_forecasts():
     ]
     steps = ", ".join(map(str, HORIZONS))
     return (
-        f"Percent of values in `y` +- 1.645 `y_std` of `forecast(24, row, return_std=True)`, "
-        f"{steps} steps ahead, from every fifth row of the second half on, which is learned on the "
-        f"way; the first half was fitted. Defaults, medians of {N_SEEDS} seeds.\n\n"
+        "The table has the percentage of values in the intervals `y` +- 1.645 `y_std` of "
+        f"`forecast(24, row, return_std=True)`, {steps} steps ahead. Forecasts start from "
+        "every fifth row of the second half, and these rows are learned on the way. The "
+        "first half was fitted. Estimators have their defaults; percentages are medians of "
+        f"{N_SEEDS} seeds.\n\n"
         + markdown(["series", "estimator", *(f"{k} steps" for k in HORIZONS)], rows)
     )
 
@@ -106,9 +108,11 @@ def report_of_rows():
         for (task, name, way), percent in collected.items()
     ]
     return (
-        "Percent of targets in `mean` +- 1.645 `std` of `predict(row, return_std=True)`, over the "
-        f"last 30 % of the rows, each predicted and then learned; the first ones were learned by "
-        f"`partial_fit` or by `fit`. {N_ROWS} rows of NARMA10. Defaults, {N_SEEDS} seeds.\n\n"
+        "The table has the percentage of targets in the intervals `mean` +- 1.645 `std` of "
+        "`predict(row, return_std=True)`, over the last 30 % of the rows, each of which is "
+        "predicted and then learned. The rows before were learned by `partial_fit` or by "
+        f"`fit`. NARMA10 has {N_ROWS} rows. Estimators have their defaults; there are "
+        f"{N_SEEDS} seeds.\n\n"
         + markdown(["task", "estimator", "first rows by", "median", "seeds"], rows)
     )
 

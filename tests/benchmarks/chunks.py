@@ -141,15 +141,15 @@ def report():
         chunk_rows, chunk_goals = chunks()
     fit_rows, fit_goals = fits()
     return (
-        f"Microseconds per row of `partial_fit` of {N_CHUNK} rows at once, float64, and of the "
-        "hook that calls the kernel on the same rows; the median of the ratios of interleaved "
-        f"runs. The goal is {CHUNK_GOAL}.\n\n"
+        f"The table has the microseconds per row of `partial_fit` of {N_CHUNK} rows at once, "
+        "float64, and those of the kernel on the same rows. The ratio is the median over "
+        f"interleaved runs. The goal is {CHUNK_GOAL}.\n\n"
         + markdown(["estimator", "n_hidden", "chunk", "kernel", "ratio"], chunk_rows)
-        + f"\n\n`fit` of {N_FIT} rows, all epochs, in milliseconds; so many passes of the kernel "
-        "alone over the same rows; and so many runs of the frozen network as judge the epochs, "
-        "and the start, in `fit`. The goal for `fit` / passes, which leaves the judging out, is "
-        f"{FIT_GOAL}; the last ratio counts it in. (At its default `APRLRegressor` begins with two "
-        f"more passes over {1 - _JUDGED_FRACTION:.0%} of the rows, to choose its regularization.)"
+        + f"\n\nThe next table has the milliseconds of `fit` of {N_FIT} rows with all its epochs. "
+        "*Passes* are as many passes of the kernel alone over the same rows. *Judging* are the "
+        "runs of the frozen network by which `fit` judges the start and all epochs. At its default "
+        f"`APRLRegressor` begins with two more passes over {1 - _JUDGED_FRACTION:.0%} of the rows, "
+        f"to choose its regularization. The goal for `fit` / passes is {FIT_GOAL}."
         "\n\n"
         + markdown(["estimator", "fit", "passes", "judging", *FIT_RATIOS], fit_rows)
         + f"\n\n{predictions()}\n\n{missed_goals(chunk_goals + fit_goals)}"

@@ -22,13 +22,14 @@ from tests.benchmarks.table import lost_rows, markdown, missed_goals, not_instal
 MUST_REACH, N_STEPS, N_STARTS = 0.02, 84, 40
 
 INTRODUCTION = f"""\
-NRMSE of the {N_STEPS}th value of Mackey-Glass that is forecast from {N_STARTS} places in the test \
-rows, each value but the first from the one before: median of {N_SEEDS} seeds, the worst in \
-brackets, and the median of the seconds of processor time of `fit` and of the {N_STARTS} \
-forecasts. The rows, seeds, regressors and settings are those of the accuracy of `fit`, but the \
-peers choose among their settings by such forecasts from ten places in the last fifth of the \
-training rows. Ours are not tuned. The goal is {MUST_REACH}. A seed has run away if its error is \
-above 1, that of the mean as the forecast.
+The table has the NRMSE of forecasts of Mackey-Glass {N_STEPS} steps ahead, from {N_STARTS} places \
+in the test rows. Each value but the first is forecast from the one before. The table has the \
+median of {N_SEEDS} seeds, with the worst in brackets, and the median of the seconds of processor \
+time of `fit` and of the {N_STARTS} forecasts. Rows, seeds, regressors and settings are those of \
+the section on the accuracy of `fit`, but the peers choose among their settings by such forecasts \
+from ten places in the last fifth of the training rows. None of our parameters was tuned. The goal \
+is {MUST_REACH}. A seed has run away if its error is above 1, which is the error of forecasting \
+the mean.
 
 """
 

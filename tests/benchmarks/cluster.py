@@ -22,21 +22,21 @@ N_FITS = N_CANDIDATES * N_FOLDS
 
 PAGE = """\
 <!-- Written by `python -m tests.benchmarks.cluster > docs/cluster_costs.md`; do not edit. -->
-{fits} fits ({candidates} candidates, {folds} folds; up to {rows} rows, 32 hidden units, solver
-"dekf"): medians of {repeats} interleaved runs, in brackets the slowest. The final fit to all rows
-is left out. The machine has {cores} cores and is shared; while this was measured
-{load_average:.0f} processes wanted to run. Therefore the processor's seconds, of all processes
-involved, say more than those of the clock.
+The table has the time of a search with {fits} fits ({candidates} candidates, {folds} folds; up to
+{rows} rows, 32 hidden units, solver "dekf"), without the final fit to all rows. Numbers are medians
+of {repeats} interleaved runs, with the slowest in brackets. The machine has {cores} cores and is
+shared; {load_average:.0f} processes wanted to run during the measurement. Therefore the processor's
+seconds, of all processes involved, say more than those of the clock.
 
 {table}
 
-Once: starting the cluster {start:.1f} s, and in each worker importing the package and loading its
-compiled kernels {load:.1f} s. Per task: {task:.1f} ms at the scheduler, which does them one after
-another, and {bytes:.0f} kB for a fitted estimator that is sent. Data are sent to a worker once.
-All scores were the same on all of them, bit for bit.
+To start the cluster takes {start:.1f} s, once. Each worker takes {load:.1f} s to import the package
+and to load its compiled kernels. Each task takes {task:.1f} ms at the scheduler, which handles
+tasks one after another. Each fitted estimator that is sent has {bytes:.0f} kB. Data are sent to a
+worker once. All scores were the same on all workers, bit for bit.
 
-Extrapolated for a search of 1000 such fits, of {fit:.2f} processor's seconds each, as start +
-load + fits · task + ⌈fits / workers⌉ · fit, with a free core per worker:
+The next table is an extrapolation for a search of 1000 such fits, of {fit:.2f} processor's seconds
+each, as start + load + fits · task + ⌈fits / workers⌉ · fit, with a free core per worker:
 
 {extrapolation}
 """

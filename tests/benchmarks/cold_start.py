@@ -96,12 +96,14 @@ def report():
         for name, use in USES.items()
     ]
     return (
-        f"CPU seconds in fresh processes, files in the page cache; the machine had a load of "
-        f"{load:.1f} when this began. `import skrecurrent` takes {np.median(imports):.2f} after "
-        "scikit-learn and Numba. Below, 300 rows of NARMA10 at defaults: the first use in a "
-        "process where Numba has to compile, what it takes above the second one where Numba's "
-        f"cache on disk is filled ({np.median(calls):.2f} of that is Numba's own for its first "
-        f"call of anything), and the second. Medians of {REPEATS} but for compilation.\n\n"
+        "The table has CPU seconds in fresh processes, with files in the page cache; the machine "
+        f"had a load of {load:.1f} when this began. `import skrecurrent` takes "
+        f"{np.median(imports):.2f} s after scikit-learn and Numba. Estimators with their defaults "
+        "learn 300 rows of NARMA10. *Compiling* is the first use in a process in which Numba has "
+        "to compile. *Warm* is the second use in a process. *Cached, above warm* is how much "
+        "longer the first use takes if Numba's cache on disk is filled; Numba's first call of any "
+        f"function takes {np.median(calls):.2f} s of that. Numbers are medians of {REPEATS}, but "
+        "for compilation.\n\n"
         + markdown(["estimator", "use", "compiling", "cached, above warm", "warm"], rows)
     )
 

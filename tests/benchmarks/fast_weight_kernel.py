@@ -159,12 +159,14 @@ def report():
         return NEEDED
     load = os.getloadavg()[0]
     return (
-        f"Gradient by all weights and gains, float64, {N_ROWS} rows per sequence, n units (one of "
-        f"them the output), {N_FEATURES} inputs, all in one process; JAX {jax.__version__} "
-        f"compiled, torch {torch.__version__} eager. Medians of {REPEATS} interleaved runs and of "
-        "their ratios: how many times longer the others take. One thread each, except where it "
-        f"says two, which need a machine with two idle cores; the load average was {load:.1f} "
-        "when this began. Differences are relative to the largest entry.\n\n"
+        "The tables compare the times for the gradient with respect to all weights and gains: "
+        f"float64, {N_ROWS} rows per sequence, n units (one of them the output), {N_FEATURES} "
+        f"inputs, all in one process. JAX {jax.__version__} is compiled and torch "
+        f"{torch.__version__} is eager; their columns say how many times longer they take. Numbers "
+        f"are medians of {REPEATS} interleaved runs and of their ratios. There is one thread each, "
+        "except where the table says two, which need a machine with two idle cores; the load "
+        f"average was {load:.1f} when this began. Differences are relative to the largest "
+        "entry.\n\n"
         "Reverse, with checkpoints:\n\n" + reverse_report() + "\n\nForward, the paper's own "
         "algorithm:\n\n" + forward_report()
     )

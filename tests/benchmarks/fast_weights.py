@@ -173,16 +173,18 @@ def report():
         for task in SEQUENCES
     }
     return (
-        f"NRMSE on new sequences (or rows): median of {N_SEEDS} seeds and range, at defaults. "
-        "Recall: 1000 training sequences, 4 hidden units for one-hot keys; regression: 500; 8 "
-        f"hidden units where nothing is said. Series: {N_TRAIN} training rows. One pass: "
-        f"`partial_fit` of {N_STREAMED_SEQUENCES} sequences. Constant weights: "
-        'the same network with `functions={"g": "zero", "h": "zero"}`. Seeds of the tuning were '
-        "others (100-121).\n\n"
+        "The table has the NRMSE on new sequences (or rows), the median and the range of "
+        f"{N_SEEDS} seeds, at defaults. Recall has 1000 training sequences, and 4 hidden units for "
+        "one-hot keys. Regression has 500 training sequences. All other networks have 8 hidden "
+        f"units. Series have {N_TRAIN} training rows. One pass is `partial_fit` of "
+        f"{N_STREAMED_SEQUENCES} "
+        'sequences. Constant weights are those of the same network with `functions={"g": "zero", '
+        '"h": "zero"}`. Parameters were tuned on other seeds (100-121).\n\n'
         + markdown(["task", "goal", *METHODS], rows)
-        + f"\n\nThe stream by `RTRLRegressor(8)`: {rtrl}. Regression in context by torch LSTMs, 50 "
-        f"epochs of Adam: {lstm_cell(32)} with 32 units and 4897 weights, {lstm_cell(54)} with 54 "
-        "units and 13015 weights; the network with fast weights has 126. Of 10 further seeds each, "
+        + f"\n\n`RTRLRegressor(8)` has an error of {rtrl} on the stream of the switching system. "
+        f"torch LSTMs, after 50 epochs of Adam, have an error of {lstm_cell(32)} in regression in "
+        f"context with 32 units and 4897 weights, and of {lstm_cell(54)} with 54 units and 13015 "
+        "weights; the network with fast weights has 126 weights. Of 10 further seeds each, "
         "the goal was missed by "
         + ", ".join(f"{missed} ({task})" for task, missed in ended_badly.items())
         + "."

@@ -259,31 +259,32 @@ def table(results, cell):
 
 
 INTRODUCTION = f"""\
-Schiller and Steil found that Atiya-Parlos learning makes of a network a readout that learns fast \
-and a reservoir whose weights change slowly and together, "exactly" the modules of an echo state \
-network or a liquid. They expected two differences: it needs no large reservoir, of about a \
-hundred units, and the modules come from the learning rule itself. They made no experiment with \
-either.
+Schiller and Steil found that Atiya-Parlos learning turns a network into a readout that learns \
+fast and a reservoir whose weights change slowly and together, "exactly" the modules of an echo \
+state network or a liquid. They expected two differences: their network needs no large reservoir, \
+of about a hundred units, and the modules arise from the learning rule itself. They made no \
+experiment with an echo state network or a liquid.
 
-The Roessler operator, {N_TRAIN} training and {N_TEST} test rows. Liquid: leaky \
-integrate-and-fire neurons, simulated by Brian2, whose spike trains are filtered by time \
-constants of {FILTERS[0]} to {FILTERS[1]} rows; a row lasts {ROWS[0]} or {ROWS[1]} ms. Echo \
-state: `RTRLRegressor(n, train_hidden=False)`. APRL before: the reservoir that `APRLRegressor(n)` \
-starts from, without feedback; other draw: with other random weights. APRL after: \
-`APRLRegressor(n)` as `fit` leaves it. Liquid and APRL before have a ridge readout of states, \
-input and a constant, its ridge chosen on the last fifth of the training rows. The liquid's input \
-scale, biases, synapses and filters were tuned a little on the seeds 100 and 101; the others have \
-their defaults, chosen on seeds from 100 on, too.
+The task is the Roessler operator, with {N_TRAIN} training and {N_TEST} test rows. The liquid \
+consists of leaky integrate-and-fire neurons, simulated by Brian2, whose spike trains are filtered \
+by time constants of {FILTERS[0]} to {FILTERS[1]} rows; a row lasts {ROWS[0]} or {ROWS[1]} ms. The \
+echo state network is `RTRLRegressor(n, train_hidden=False)`. "APRL before" is the reservoir from \
+which `APRLRegressor(n)` starts, without feedback; "other draw" has other random weights. "APRL \
+after" is `APRLRegressor(n)` as `fit` leaves it. The liquid and APRL before have a ridge readout \
+of states, input and a constant, whose ridge was chosen on the last fifth of the training rows. \
+The liquid's input scale, biases, synapses and filters were tuned a little on the seeds 100 and \
+101. The others have their defaults, which were also chosen on seeds from 100 on.
 
-NRMSE on the test rows: median of {len(SEEDS)} seeds, the worst in brackets.
+The table has the NRMSE on the test rows: the median of {len(SEEDS)} seeds, with the worst in \
+brackets.
 
 """
 CORRELATIONS = f"""
 
-What the hidden states of two systems share: how many of their canonical correlations on the test \
-rows are above {SHARED}, and the NRMSE of the target read from shared directions only, those \
-whose correlation on the training rows is above {SHARED}. Directions and readout are those of the \
-training rows; medians of the seeds.
+The next table shows what the hidden states of two systems share: how many of their canonical \
+correlations on the test rows are above {SHARED}, and the NRMSE of the target if it is read from \
+shared directions only, those whose correlation on the training rows is above {SHARED}. Directions \
+and readout are those of the training rows; numbers are medians of the seeds.
 
 """
 
@@ -304,13 +305,16 @@ def times(errors, n, system, other_n, other):
 def seen_of_learning(errors):
     small, large = SIZES
     return (
-        f"\n\nSeen, x to y and x to z: with {small} units, the echo state network has "
+        f"\n\nNumbers for x to y come before those for x to z. With {small} units the echo state "
+        "network has "
         f"{times(errors, small, 'echo state', small, 'APRL after')} times the error of APRL after. "
-        "That again has "
+        "APRL after with "
+        f"{small} units has "
         f"{times(errors, small, 'APRL after', large, 'echo state')} times the error of the echo "
-        f"state network of {large} units, which has "
-        f"{times(errors, large, 'echo state', large, 'APRL after')} times that of APRL after with "
-        "as many. So a small network learns well, but learning does not stand in for units."
+        f"state network of {large} units. The latter has "
+        f"{times(errors, large, 'echo state', large, 'APRL after')} times the error of APRL "
+        "after with as many units. So a small network learns well, but learning does not replace a "
+        "larger number of units."
     )
 
 
@@ -324,12 +328,13 @@ def seen_of_directions(errors, pairs):
 
     after = of_targets(np.median(errors[n, target]["APRL after"]) for target in TARGETS)
     return (
-        f" Before and after learning {medians('APRL after', 0)} of {n} directions are shared, "
-        f"between two draws that never learned {medians('APRL before, other draw', 0)}: what is "
-        "shared is mostly what any such reservoir has. The gain is not in these: alone they have "
-        f"an error of {medians('APRL after', 1)}, and the network, which reads its input and last "
-        f"output as well, of {after}. Whether the modules come from the learning rule these tables "
-        "do not tell, but [the rates of weight change](auto_examples/plot_weight_dynamics.rst)."
+        f" Before and after learning {medians('APRL after', 0)} of {n} directions are shared. "
+        f"Two draws that never learned share {medians('APRL before, other draw', 0)}, so that the "
+        "shared directions are mostly those of any such reservoir. The gain is not in these "
+        f"directions: a readout of them alone has an error of {medians('APRL after', 1)}, and the "
+        f"network, which also reads its input and last output, has an error of {after}. These "
+        "tables do not show whether the modules come from the learning rule; [the rates of weight "
+        "change](auto_examples/plot_weight_dynamics.rst) do."
     )
 
 
@@ -338,7 +343,8 @@ def seen_of_liquid(errors):
     if FINE not in errors[n, "y"]:
         return ""
     return (
-        f" The liquid of {n} neurons is built alike, but even at {ROWS[-1]} ms a row it has "
+        f" The liquid of {n} neurons is built in the same way, but even at {ROWS[-1]} ms a row it "
+        "has "
         f"{times(errors, n, FINE, n, 'echo state')} times the error of the echo state network. At "
         f"{ROWS[0]} ms, with about a quarter of the spikes, its error is "
         f"{times(errors, n, COARSE, n, FINE)} times as large."

@@ -144,13 +144,15 @@ def report():
         rows.append([name, f"{pair:.1f}", f"{kernel:.1f}", f"{pair - kernel:.1f}"])
     beside, peers = compared()
     return (
-        "Microseconds for `predict(row)` and `partial_fit(row, target)`, float64 arrays, beside "
-        "the kernels alone on the same rows.\n\n"
+        "The table has the microseconds that `predict(row)` and `partial_fit(row, target)` "
+        "of float64 arrays take together, beside the time of the kernels alone on the same "
+        "rows.\n\n"
         + markdown(["estimator", "pair", "kernels", "above the kernels"], rows)
-        + "\n\nThe same beside other packages, in turn: microseconds of a pair, how many times "
-        "as long the peer takes (median ratio), and NRMSE of the predictions of a stream of "
-        f"{2 * N_ROWS} rows, scored after {WARM_UP}, median of {N_SEEDS} seeds. Nothing is tuned "
-        "here; the section on streams has the tuned errors.\n\n"
+        + "\n\nThe next table compares with other packages, in turn: it has the microseconds "
+        "of a pair of calls, how many times as long the peer takes (median ratio), and the "
+        f"NRMSE of the predictions of a stream of {2 * N_ROWS} rows, scored after {WARM_UP}, "
+        f"the median of {N_SEEDS} seeds. No parameter is tuned here; the section on streams "
+        "has the tuned errors.\n\n"
         + markdown(["model", "pair", *(f"{peer} / it" for peer in peers), *TASKS], beside)
     )
 

@@ -140,13 +140,14 @@ def report():
     header = ["rule", "n", "d", "us per row", "JAX, times", "torch eager, times"]
     header += ["forward, us per row", "difference"]
     return (
-        f"Loss and gradient by everything that is learned, float64, {N_SEQUENCES} sequences of "
-        f"{N_ROWS} rows, n hidden units, {N_FEATURES} inputs, one output, one thread each; JAX "
-        f"{jax.__version__} compiled and torch {torch.__version__} eager do all sequences at once. "
-        f"Microseconds per row and sequence, medians of {REPEATS} interleaved runs and of their "
-        "ratios: how many times longer the others take. Forward: the same gradient in fixed "
-        f"storage, as in streams. The load average was {load:.1f} when this began. Goals at d = 8: "
-        "1.2 us, 3 times JAX, 10 times torch.\n\n" + markdown(header, rows)
+        "The table has the microseconds per row and sequence for the loss and its gradient with "
+        f"respect to all that is learned: float64, {N_SEQUENCES} sequences of {N_ROWS} rows, n "
+        f"hidden units, {N_FEATURES} inputs, one output, and one thread each. JAX "
+        f"{jax.__version__} compiled and torch {torch.__version__} eager compute all sequences at "
+        "once; the columns of both say how many times longer they take. Numbers are medians of "
+        f"{REPEATS} interleaved runs and of their ratios. *Forward* is the same gradient in fixed "
+        f"storage, as in streams. The load average was {load:.1f} when this began. The goals at "
+        "d = 8 are 1.2 us, 3 times JAX and 10 times torch.\n\n" + markdown(header, rows)
     )
 
 

@@ -26,26 +26,28 @@ OF_MEMORY = ["n", "P, MB", "GB/s", "GB/s of the sum", "percent", "us", "floor"]
 BY_SOLVER = ["n", '"sgd"', '"dekf"', '"auto"', "partial_fit", "partial_fit, float32", "ratio"]
 
 TEXT = f"""\
-Microseconds per row, float64, an SGD update at every row, n units in all (one of them the \
-output), {N_FEATURES} inputs. Plain RTRL is in Numba with one BLAS product per row, and a scan \
-compiled by JAX. Medians of {REPEATS} interleaved runs ({FEW_REPEATS} from n = {LARGE} on) and of \
-their ratios. The last column is the largest difference of the weights, ours and plain, after the \
-same rows. A product of two large matrices reaches {{gemm:.0f}} GFLOP/s on this machine.
+The table has microseconds per row, float64, with an SGD update in every row, n units in all (one \
+of them the output), and {N_FEATURES} inputs. Plain RTRL is in Numba with one BLAS product per \
+row, and in JAX as a compiled scan. Numbers are medians of {REPEATS} interleaved runs \
+({FEW_REPEATS} from n = {LARGE} on) and of their ratios. The last column is the largest difference \
+between our weights and those of plain RTRL, after the same rows. A product of two large matrices \
+reaches {{gemm:.0f}} GFLOP/s on this machine.
 
 {{against}}
 
-The same kernel beside the memory that holds the sensitivities P, n^2 q numbers. They are read \
-once per row, by the product that gives the gradient (but not in the first block of a sequence), \
-and read and written once per block of n / 2 rows, 8 at least and 128 at most. These bytes per \
-second, and those of a bare sum over an array of this size, again and again, in four streams far \
-apart. The floor is the microseconds per row that the bytes and the operations of the products at \
-a block's end take at the rates of that sum and of large matrices.
+The next table compares the kernel with the memory that holds the sensitivities P, n^2 q numbers. \
+P is read once per row, by the product that gives the gradient (but not in the first block of a \
+sequence). P is read and written once per block of n / 2 rows, 8 at least and 128 at most. The \
+table has these bytes per second, and those of a bare sum over an array of this size, which is \
+repeated in four streams far apart. The floor is the number of microseconds per row that the \
+bytes, and the operations of the products at a block's end, take at the rates of that sum and of \
+large matrices.
 
 {{of_memory}}
 
-Microseconds per row of the three solvers, bare kernels, the last two in their own order of the \
-update; and of "sgd" by `partial_fit` of the same rows at once, if X is float64 and if it is \
-float32, with the ratio of these.
+The last table has microseconds per row of the three solvers: of the bare kernels, the last two in \
+their own order of the update, and of "sgd" by `partial_fit` of the same rows at once, if X is \
+float64 and if X is float32, with the ratio of these.
 
 {{by_solver}}
 

@@ -115,11 +115,12 @@ def report(n_rows):
     return (
         "# Long streams\n\n"
         "Written by `python -m tests.benchmarks.soak > docs/soak.md`; do not edit by hand. "
-        f"{n_rows} rows each in {CHUNKS} calls of `partial_fit`, looked at after every call: "
-        "warnings (learning exploded and was set back), the smallest eigenvalue of all covariances "
-        "or V^-1 (symmetry is asserted to the last bit), the largest weight, growth of the "
-        "process's memory after the first tenth, and processor time of the last tenth beside the "
-        "first.\n\n" + markdown(header, rows)
+        f"Each estimator learns {n_rows} rows in {CHUNKS} calls of `partial_fit`, and is examined "
+        "after every call. The table has the number of warnings (learning exploded and went back "
+        "to good weights), the smallest eigenvalue of all covariances or of V^-1 (symmetry is "
+        "asserted to the last bit), the largest weight, the growth of the process's memory after "
+        "the first tenth of the rows, and the processor time of the last tenth divided by that of "
+        "the first.\n\n" + markdown(header, rows)
     )
 
 

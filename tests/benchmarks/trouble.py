@@ -22,14 +22,15 @@ ESTIMATORS = {
 }
 
 INTRODUCTION = f"""\
-NRMSE of predictions made before the row was learned, NARMA10 in raw units, rows {JUDGED.start} to \
-{JUDGED.stop}, in standard deviations of the undisturbed target: the first line. The other lines \
-are medians of {N_SEEDS} seeds of the error divided by that of the clean stream. An idle plant \
-gives {AT} rows first. Glitches are one value of 1e4 standard deviations. Shifts, scales and \
-trends begin at row {AT} and stay; trends are in standard deviations per 1000 rows. The column \
-that wakes up at row {AT} is 0 or 100 from then on and adds half a standard deviation to the \
-target; beside it, and beside the same after a `fit` to the rows before, stands a stream in which \
-it moves from the first row on.
+The first line has the NRMSE of NARMA10 in raw units, rows {JUDGED.start} to {JUDGED.stop}, each \
+predicted before it is learned, in standard deviations of the undisturbed target. The other lines \
+have the error divided by that of the clean stream, in medians of {N_SEEDS} seeds. An idle plant \
+gives {AT} rows before the series, which are zeros or noise. A glitch is one value of 1e4 standard \
+deviations. Shifts, scales and trends begin at row {AT} and stay; trends are in standard \
+deviations per 1000 rows. The column that wakes up is constant up to row {AT}; from then on it is \
+0 or 100, and adds half a standard deviation to the target. Its errors, without and after a `fit` \
+to the rows before, are compared with those of a stream in which the column changes from the first \
+row on.
 
 """
 
