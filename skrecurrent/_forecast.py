@@ -46,7 +46,8 @@ class ForecastMixin:
 
         X : array-like of shape (n_samples, n_features)
             The rows after the last learned one. Often this is a single row, whose inputs are known
-            and whose target is not. The first prediction is that for the last row of `X`.
+            and whose target is not. The first prediction is that for the last row of `X`. Rows whose
+            `sequence_column` differs from that of the last learned row begin at rest.
 
         X_future : array-like of shape (n_steps - 1, n_features), default=None
             Inputs of the steps that follow, as far as they are known ahead, in the same columns as
@@ -81,8 +82,9 @@ class ForecastMixin:
             If neither ``fit`` nor ``partial_fit`` has been called.
         ValueError
             If `feedback` does not name one column per output; if an input is neither fed back nor
-            given by `X_future`; if `X_future` has the wrong shape, or is given although all columns
-            are fed back; or if ``stateful=False``.
+            given by `X_future`; if `X_future` has the wrong shape, belongs to another sequence than
+            the last row of `X`, or is given although all columns are fed back; or if
+            ``stateful=False``.
 
         Warns
         -----
@@ -182,7 +184,7 @@ def _plan(estimator, n_steps, X, X_future, feedback):
     rows, starts, ids, dtype = check_rows(fitted.columns, X, None, fitted.stateful)
     if ids is not None:
         continue_last(starts, ids, fitted.learner.last_id)
-    future = check_future(fitted.columns, X_future, n_steps - 1, columns)
+    future = check_future(fitted.columns, X_future, n_steps - 1, columns, ids)
     network, deviations, spread, rows = fitted.learner.outlook(rows, starts)
     future = fitted.learner.without_gaps(future, np.zeros(len(future), np.bool_), rows[-1])
     predictions = network.run(rows, starts)

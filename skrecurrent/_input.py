@@ -165,8 +165,11 @@ def _position(columns, column, argument):
     return int(column)
 
 
-def check_future(columns, X_future, n_rows, feedback):
-    """Inputs known ahead, with NaN in the columns that receive predictions."""
+def check_future(columns, X_future, n_rows, feedback, ids=None):
+    """Inputs known ahead, with NaN in the columns that receive predictions.
+
+    ``ids`` are those of the rows before, if a column holds them.
+    """
     n_features = n_inputs(columns)
     known = np.setdiff1d(np.arange(n_features), feedback)
     if X_future is None or n_rows == 0:
@@ -180,7 +183,7 @@ def check_future(columns, X_future, n_rows, feedback):
         return np.full((n_rows, n_features), np.nan)
     if not len(known):
         raise ValueError("X_future must be None if all inputs receive predictions (see feedback).")
-    rows = _future_rows(columns, X_future)
+    rows = _future_rows(columns, X_future, ids)
     if len(rows) != n_rows:
         raise ValueError(f"X_future must have n_steps - 1 = {n_rows} rows, got {len(rows)}.")
     rows[:, feedback] = np.nan
@@ -188,14 +191,26 @@ def check_future(columns, X_future, n_rows, feedback):
     return rows
 
 
-def _future_rows(columns, X_future):
-    """A copy of the inputs; ids, if they are a column, do not matter."""
+def _future_rows(columns, X_future, ids):
+    """A copy of the inputs, which must not belong to another sequence."""
     checks = _X_CHECKS | {"copy": True}
     if columns.sequence_column is None:
         X = _check_table(X_future, "X_future")
         return writeable(validate_data(columns, X, reset=False, **checks))
-    inputs, _ = _split_ids(columns, X_future, "X_future", reset=False)
-    return writeable(check_array(_check_table(inputs, "X_future"), **checks))
+    inputs, future_ids = _split_ids(columns, X_future, "X_future", reset=False)
+    rows = writeable(check_array(_check_table(inputs, "X_future"), **checks))
+    _refuse_other_ids(future_ids, ids[-1:].tolist()[0])
+    return rows
+
+
+def _refuse_other_ids(ids, last_id):
+    """A forecast stays in the sequence in which it begins; ids that are not known are let pass."""
+    for row, name in enumerate(ids.tolist()):
+        if not is_missing(name) and name != last_id:
+            raise ValueError(
+                f"X_future has the sequence {name!r} in row {row}, but the last row of X belongs to "
+                f"{last_id!r}. A forecast stays in one sequence."
+            )
 
 
 def n_plain_features(columns):
@@ -252,7 +267,7 @@ def _check_targets(y):
     if np.isscalar(y):
         raise ValueError(
             "y must have one target per row of X, shape (n_samples,) or (n_samples, n_outputs); "
-            f"got the scalar {y!r}."
+            f"got the scalar {y}."
         )
     return y
 

@@ -81,6 +81,17 @@ def test_feedback_counts_the_columns_of_x_as_passed(estimator):
         within.forecast(5, row, feedback=["b", "batch"])
 
 
+@pytest.mark.parametrize("known", ["six", None, np.nan, pd.NA])
+def test_a_forecast_stays_in_one_sequence(estimator, known):
+    within = estimator.set_params(sequence_column="batch").fit(FRAME, Y)
+    row, ahead = FRAME[40:41].assign(batch="six"), FRAME[41:44].assign(batch=known)
+    expected = within.forecast(4, row, X_future=ahead.assign(batch="six"), feedback=[])
+    assert_array_equal(within.forecast(4, row, X_future=ahead, feedback=[]), expected)
+    ahead = ahead.assign(batch=[known, "seven", known])
+    with pytest.raises(ValueError, match="sequence 'seven' in row 1, .* belongs to 'six'"):
+        within.forecast(4, row, X_future=ahead, feedback=[])
+
+
 def test_it_goes_where_x_goes():
     """Pipelines, cross-validation and search, without metadata routing."""
     model = RTRLRegressor(3, solver="dekf", max_iter=2, sequence_column="batch", random_state=0)
