@@ -14,7 +14,8 @@ Here it sees 200 machines, and then new ones from their first row on. Beside it:
 - *ridge per machine*: cubic ridge regression on (u[t], y[t-1]), fitted anew to each new machine at
   each row, to all of its rows so far.
 
-.. [1] J. Schmidhuber, "Learning to control fast-weight memories", Neural Computation 4(1), 1992.
+.. [1] J. Schmidhuber, "Learning to control fast-weight memories: an alternative to dynamic
+   recurrent networks", Neural Computation 4(1), 131-139, 1992.
 """
 
 import numpy as np
