@@ -117,23 +117,19 @@ def sequences():
         parts += [_state(line, row, kind) for row, kind in states]
     bottom = len(calls) * HEIGHT
     legend = [
-        ("learned", "learned"),
-        ("advanced", "passed through"),
-        ("run", "predicted"),
-        ("loop", "fed back"),
+        [("learned", "learned"), ("advanced", "passed through"), ("run", "predicted")],
+        [("loop", "fed back"), ("rest", "rest"), ("state", "state_"), ("copy", "a copy, dropped")],
     ]
-    x = LEFT
-    for kind, label in legend:
-        parts.append(
-            f'<rect x="{x}" y="{bottom + 8}" width="18" height="14" rx="3" class="{kind}"/>'
-        )
-        parts.append(_text(x + 24, bottom + 19, label))
-        x += 38 + 7.6 * len(label)
-    x = LEFT + 9
-    for kind, label in (("rest", "rest"), ("state", "state_"), ("copy", "a copy, dropped")):
-        parts.append(f'<circle cx="{x}" cy="{bottom + 37}" r="6.5" class="{kind}"/>')
-        parts.append(_text(x + 15, bottom + 41, label))
-        x += 34 + 8 * len(label)
+    for y, entries in zip((bottom + 15, bottom + 37), legend):
+        x = LEFT
+        for kind, label in entries:
+            if kind in ("rest", "state", "copy"):
+                parts.append(f'<circle cx="{x + 9}" cy="{y}" r="6.5" class="{kind}"/>')
+            else:
+                rect = f'<rect x="{x}" y="{y - 7}" width="18" height="14" rx="3" class="{kind}"/>'
+                parts.append(rect)
+            parts.append(_text(x + 24, y + 4, label))
+            x += 36 + 9 * len(label)
     return _svg("What each call does to the state", WIDTH, bottom + 52, parts)
 
 
