@@ -98,7 +98,8 @@ def _mathml(node, display):
     mathml = convert(node.astext(), display=display)
     if "<mi>&</mi>" in mathml or "\\" in mathml:  # what it does not know it passes through
         raise ValueError(f"latex2mathml does not understand {node.astext()!r}")
-    return mathml
+    # A function's name would touch its argument: tanhx.
+    return re.sub(r"(<mi>[a-z]{2,}</mi>)(?=<mi>|<msub>)", r'\1<mspace width="0.17em"/>', mathml)
 
 
 def _inline_math(self, node):
