@@ -95,11 +95,12 @@ html_sidebars = {page: [] for page in WIDE}
 
 
 def _mathml(node, display):
-    mathml = convert(node.astext(), display=display)
+    # TeX puts the space by itself; without it one reads tanhx, and atanh for a tanh.
+    latex = re.sub(r"(?<=\w) *\\tanh", r"\\,\\tanh", node.astext())
+    mathml = convert(re.sub(r"\\tanh (?=\w)", r"\\tanh\\,", latex), display=display)
     if "<mi>&</mi>" in mathml or "\\" in mathml:  # what it does not know it passes through
         raise ValueError(f"latex2mathml does not understand {node.astext()!r}")
-    # A function's name would touch its argument: tanhx.
-    return re.sub(r"(<mi>[a-z]{2,}</mi>)(?=<mi>|<msub>)", r'\1<mspace width="0.17em"/>', mathml)
+    return mathml
 
 
 def _inline_math(self, node):
