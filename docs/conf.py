@@ -1,6 +1,7 @@
 """Configuration of the documentation site, which `bash .ci/docs` builds."""
 
 import inspect
+import re
 import sys
 from pathlib import Path
 
@@ -27,7 +28,7 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_glance*.md", "cluster_costs.md", "drawn", "sg_execution_times.rst"]
+exclude_patterns = ["_build", "_glance*.md", "cluster_costs.md", "drawn"]
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
@@ -56,6 +57,8 @@ sphinx_gallery_conf = {
     "copyfile_regex": r"",
     "show_memory": False,
     "min_reported_time": 1e9,
+    "write_computation_times": False,
+    "thumbnail_size": (640, 448),  # twice the size at which site.css shows them
 }
 
 html_theme = "pydata_sphinx_theme"
@@ -68,6 +71,8 @@ html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
 html_math_renderer = "mathml"
+# A method's entry under "On this page" has no room for the name of its class.
+toc_object_entries_show_parents = "hide"
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 5,
@@ -76,15 +81,23 @@ html_theme_options = {
     "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
-    "pygments_light_style": "tango",
-    "pygments_dark_style": "github-dark",
 }
-WIDE = ("index", "quickstart", "choose", "sequences", "measurements", "changelog")
+WIDE = (
+    "index",
+    "quickstart",
+    "choose",
+    "sequences",
+    "measurements",
+    "benchmarks",
+    "changelog",
+)
 html_sidebars = {page: [] for page in WIDE}
 
 
 def _mathml(node, display):
-    mathml = convert(node.astext(), display=display)
+    # TeX puts the space by itself; without it one reads tanhx, and atanh for a tanh.
+    latex = re.sub(r"(?<=\w) *\\tanh", r"\\,\\tanh", node.astext())
+    mathml = convert(re.sub(r"\\tanh (?=\w)", r"\\tanh\\,", latex), display=display)
     if "<mi>&</mi>" in mathml or "\\" in mathml:  # what it does not know it passes through
         raise ValueError(f"latex2mathml does not understand {node.astext()!r}")
     return mathml
@@ -116,9 +129,28 @@ def _trim_code(app, doctree):
         block.rawsource, block.children = text, [nodes.Text(text)]
 
 
+NUMBER = re.compile(r"([\d.]+e-\d+|[\d.]+ (?:s|ms|us|MB)\b)")
+
+
+def _keep_numbers_whole(app, doctree):
+    """In a narrow column a line must not end before an exponent or a unit."""
+    cells = list(doctree.findall(nodes.entry))
+    for text in [text for cell in cells for text in cell.findall(nodes.Text)]:
+        parts = NUMBER.split(text)
+        if len(parts) > 1 and not isinstance(text.parent, nodes.literal):
+            text.parent.replace(
+                text,
+                [
+                    nodes.inline("", part, classes=["number"]) if k % 2 else nodes.Text(part)
+                    for k, part in enumerate(parts)
+                ],
+            )
+
+
 def setup(app):
     # MathML needs no script and no network, and follows the colours of the page.
     app.add_html_math_renderer("mathml", (_inline_math, None), (_display_math, None))
     app.connect("autodoc-skip-member", _skip_inherited)
     app.connect("doctree-read", _trim_code)
+    app.connect("doctree-read", _keep_numbers_whole)
     app.connect("builder-inited", lambda app: figures.write(HERE / "drawn"))

@@ -117,23 +117,19 @@ def sequences():
         parts += [_state(line, row, kind) for row, kind in states]
     bottom = len(calls) * HEIGHT
     legend = [
-        ("learned", "learned"),
-        ("advanced", "passed through"),
-        ("run", "predicted"),
-        ("loop", "fed back"),
+        [("learned", "learned"), ("advanced", "passed through"), ("run", "predicted")],
+        [("loop", "fed back"), ("rest", "rest"), ("state", "state_"), ("copy", "a copy, dropped")],
     ]
-    x = LEFT
-    for kind, label in legend:
-        parts.append(
-            f'<rect x="{x}" y="{bottom + 8}" width="18" height="14" rx="3" class="{kind}"/>'
-        )
-        parts.append(_text(x + 24, bottom + 19, label))
-        x += 38 + 7.6 * len(label)
-    x = LEFT + 9
-    for kind, label in (("rest", "rest"), ("state", "state_"), ("copy", "a copy, dropped")):
-        parts.append(f'<circle cx="{x}" cy="{bottom + 37}" r="6.5" class="{kind}"/>')
-        parts.append(_text(x + 15, bottom + 41, label))
-        x += 34 + 8 * len(label)
+    for y, entries in zip((bottom + 15, bottom + 37), legend):
+        x = LEFT
+        for kind, label in entries:
+            if kind in ("rest", "state", "copy"):
+                parts.append(f'<circle cx="{x + 9}" cy="{y}" r="6.5" class="{kind}"/>')
+            else:
+                rect = f'<rect x="{x}" y="{y - 7}" width="18" height="14" rx="3" class="{kind}"/>'
+                parts.append(rect)
+            parts.append(_text(x + 24, y + 4, label))
+            x += 36 + 9 * len(label)
     return _svg("What each call does to the state", WIDTH, bottom + 52, parts)
 
 
@@ -142,31 +138,32 @@ def sequences():
 QUESTIONS = [
     (["Do the rows have", "an order in time?"], "no", ["Another regressor", "of scikit-learn"]),
     (
-        ["Is the series short (under", "some 300 rows) and noisy?"],
+        ["Is the series short", "(under some 300 rows)", "and noisy?"],
         "yes",
         ["First try ridge", "regression on lags"],
     ),
     (
-        ["Must something new be", "found in each sequence?"],
+        ["Must something new", "be found in each", "sequence?"],
         "yes",
         ["FastWeightRegressor(", 'form="programmer")'],
     ),
     (
-        ["Is time short, or are", "there 100 units or more?"],
+        ["Is time short, or", "are there 100 units", "or more?"],
         "yes",
         ["RTRLRegressor(", "train_hidden=False)"],
     ),
 ]
 OTHERWISE = ["RTRLRegressor()"]
+# Narrow, so that the text is large enough on a phone.
+ASK, ANSWER, GAP, BOX = 196, 196, 44, 68
 
 
 def _box(x, y, width, lines, kind):
-    height = 52
-    parts = [f'<rect x="{x}" y="{y}" width="{width}" height="{height}" rx="8" class="{kind}"/>']
-    first = y + height / 2 + 5 - 9 * (len(lines) - 1)
+    parts = [f'<rect x="{x}" y="{y}" width="{width}" height="{BOX}" rx="8" class="{kind}"/>']
+    first = y + BOX / 2 + 5 - 9.5 * (len(lines) - 1)
     style = "code" if "(" in "".join(lines) and kind == "answer" else "label"
     for k, line in enumerate(lines):
-        parts.append(_text(x + width / 2, first + 18 * k, line, style, "middle"))
+        parts.append(_text(x + width / 2, first + 19 * k, line, style, "middle"))
     return parts
 
 
@@ -179,14 +176,15 @@ def choose():
         '<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" '
         'markerHeight="7" orient="auto"><path d="M0,0 L10,5 L0,10 z" class="head"/></marker></defs>'
     ]
-    step = 90
+    step, middle, right = BOX + 38, 4 + ASK / 2, 4 + ASK + GAP
     for k, (question, answer, leads_to) in enumerate(QUESTIONS):
         y = 4 + k * step
-        parts += _box(4, y, 216, question, "question")
-        parts += _box(278, y, 210, leads_to, "answer")
-        parts.append(_arrow(222, y + 26, 275, y + 26))
-        parts.append(_text(247, y + 18, answer, "note", "middle"))
-        parts.append(_arrow(112, y + 54, 112, y + step - 3))
-        parts.append(_text(120, y + 75, "yes" if answer == "no" else "no"))
-    parts += _box(4, 4 + len(QUESTIONS) * step, 216, OTHERWISE, "answer")
-    return _svg("Which estimator?", 492, 64 + len(QUESTIONS) * step, parts)
+        parts += _box(4, y, ASK, question, "question")
+        parts += _box(right, y, ANSWER, leads_to, "answer")
+        parts.append(_arrow(6 + ASK, y + BOX / 2, right - 3, y + BOX / 2))
+        parts.append(_text(right - GAP / 2 - 2, y + BOX / 2 - 8, answer, "note", "middle"))
+        parts.append(_arrow(middle, y + BOX + 2, middle, y + step - 3))
+        parts.append(_text(middle + 8, y + BOX + 23, "yes" if answer == "no" else "no"))
+    parts += _box(4, 4 + len(QUESTIONS) * step, ASK, OTHERWISE, "answer")
+    height = 8 + len(QUESTIONS) * step + BOX
+    return _svg("Which estimator?", right + ANSWER + 4, height, parts)

@@ -15,7 +15,8 @@ on. Two other methods do the same:
 - *ridge per machine*: cubic ridge regression on (u[t], y[t-1]), which is fitted anew in each row to
   all rows of this machine so far.
 
-.. [1] J. Schmidhuber, "Learning to control fast-weight memories", Neural Computation 4(1), 1992.
+.. [1] J. Schmidhuber, "Learning to control fast-weight memories: an alternative to dynamic
+   recurrent networks", Neural Computation 4(1), 131-139, 1992.
 """
 
 import numpy as np

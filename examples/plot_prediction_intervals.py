@@ -50,10 +50,12 @@ else:
     fig, ax = plt.subplots(figsize=(9, 4), layout="constrained")
     mean, std = answers["RTRLRegressor"]
     last = slice(-120, None)
-    ForecastDisplay.from_predictions(y[last], mean[last], y_std=std[last], ax=ax)
+    months = np.datetime64("1950-02") + np.arange(len(y))
+    ForecastDisplay.from_predictions(
+        y[last], mean[last], y_std=std[last], index=months[last], ax=ax
+    )
     ax.set(
         title="El Niño: each month predicted from the one before, the last ten years",
-        xlabel="Month",
-        ylabel="Temperature",
+        ylabel="Temperature, °C",
     )
     plt.show()

@@ -79,7 +79,7 @@ else:
         ax.plot(rows, running(errors), style, label=way, lw=1.8)
     for change in (N_BEFORE, N_BEFORE + N_PHASE):
         ax.axvline(change, color="k", lw=0.8, ls=":")
-        ax.annotate(" the system changes", (change, 0.01), xycoords=("data", "axes fraction"))
+        ax.annotate(" the system changes", (change, 0.2), xycoords=("data", "axes fraction"))
     ax.set(
         title="Error of the last 100 rows of a stream",
         xlabel="Row",
