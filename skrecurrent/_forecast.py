@@ -46,8 +46,8 @@ class ForecastMixin:
 
         X : array-like of shape (n_samples, n_features)
             The rows after the last learned one. Often this is a single row, whose inputs are known
-            and whose target is not. The first prediction is that for the last row of `X`. Rows whose
-            `sequence_column` differs from that of the last learned row begin at rest.
+            and whose target is not. The first prediction is that for the last row of `X`. If a
+            column holds ids, rows of another sequence than the last learned one begin at rest.
 
         X_future : array-like of shape (n_steps - 1, n_features), default=None
             Inputs of the steps that follow, as far as they are known ahead, in the same columns as

@@ -208,8 +208,8 @@ def _refuse_other_ids(ids, last_id):
     for row, name in enumerate(ids.tolist()):
         if not is_missing(name) and name != last_id:
             raise ValueError(
-                f"X_future has the sequence {name!r} in row {row}, but the last row of X belongs to "
-                f"{last_id!r}. A forecast stays in one sequence."
+                f"X_future has the sequence {name!r} in row {row}, but the last row of X belongs "
+                f"to {last_id!r}. A forecast stays in one sequence."
             )
 
 

@@ -133,6 +133,8 @@ def test_one_row_goes_the_way_that_the_map_shows():
     finally:
         sys.setprofile(None)
     seen = [call for call in seen if call[0] != "_kernels/_bundle.py"]  # checks, in tests only
+    if sys.version_info >= (3, 12):  # where calls of compiled functions are not told
+        shown = [call for call in shown if not call[0].startswith("_kernels/")]
     assert sorted(set(seen)) == sorted(shown)
 
 

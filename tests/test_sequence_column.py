@@ -88,7 +88,7 @@ def test_a_forecast_stays_in_one_sequence(estimator, known):
     expected = within.forecast(4, row, X_future=ahead.assign(batch="six"), feedback=[])
     assert_array_equal(within.forecast(4, row, X_future=ahead, feedback=[]), expected)
     ahead = ahead.assign(batch=[known, "seven", known])
-    with pytest.raises(ValueError, match="sequence 'seven' in row 1, .* belongs to 'six'"):
+    with pytest.raises(ValueError, match=r"sequence 'seven' in row 1, .* belongs to 'six'"):
         within.forecast(4, row, X_future=ahead, feedback=[])
 
 

@@ -442,5 +442,5 @@ def _dates_of(table):
 
 def _broken(starts, *columns):
     """Arrays with NaN, or no date, before the rows in which a sequence starts."""
-    missing = [np.datetime64("NaT") if c.dtype.kind == "M" else np.nan for c in columns]
+    missing = [np.array("NaT" if c.dtype.kind == "M" else np.nan, c.dtype) for c in columns]
     return [np.insert(c, starts, nothing, axis=0) for c, nothing in zip(columns, missing)]
