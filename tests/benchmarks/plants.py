@@ -87,7 +87,7 @@ def our_errors(path):
         means = runs.reshape(-1, COMMITTEE, len(U)).mean(axis=1)
         single = [scale * rmse(run, Y, first) for run in runs[: len(SEEDS)]]
         found[label] = unit, single, [scale * rmse(run, Y, first) for run in means]
-    return found, np.median(seconds), [e.init_ for e in fitted[: len(SEEDS)]]
+    return found, np.median(seconds)
 
 
 def in_short(errors):
@@ -109,7 +109,7 @@ their mean (five times five seeds). It was chosen on dryer, twotank, actuator an
 mean helps on all four, 10 units instead of 20 on two, 40 units on one, more iterations on none. \
 Constants of the defaults were chosen on other seeds of these four, never on test rows of the \
 others. """
-HEADER = ["Record", OURS, FIVE, "seconds of one", "starts that were chosen", "published"]
+HEADER = ["Record", OURS, FIVE, "seconds of one", "published"]
 
 
 def report(folder, names=()):
@@ -117,7 +117,7 @@ def report(folder, names=()):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for path in paths(folder, names):
-            found, seconds, inits = our_errors(path)
+            found, seconds = our_errors(path)
             for label, (unit, single, means) in found.items():
                 published = PUBLISHED.get(label, {})
                 rows.append(
@@ -126,7 +126,6 @@ def report(folder, names=()):
                         in_short(single),
                         in_short(means),
                         f"{seconds:.0f}",
-                        " ".join(inits),
                         ", ".join(f"{name} {error:g}" for name, error in published.items()),
                     ]
                 )
@@ -199,7 +198,7 @@ def report_beside(folder):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for path in paths(folder):
-            ours, our_seconds, _ = our_errors(path)
+            ours, our_seconds = our_errors(path)
             theirs, seconds = errors_of_peers(path)
             seconds |= {OURS: our_seconds, FIVE: COMMITTEE * our_seconds}
             for label, (unit, single, means) in ours.items():
