@@ -31,11 +31,11 @@ def draw(path, t, seen, predicted, xlabel, unit):
     fig, (above, below) = plt.subplots(2, 1, figsize=(9, 5), sharex=True, layout="constrained")
     above.plot(t, seen, "k", lw=1, label="measured")
     above.plot(t, predicted, "C0", lw=1.3, label="simulated")
-    above.legend(loc="upper right")
     above.set(ylabel=unit)
     below.plot(t, predicted - seen, "C0", lw=1)
     below.axhline(0, color="k", lw=0.5)
     below.set(xlabel=xlabel, ylabel=f"error, {unit}")
+    fig.legend(loc="outside upper right", ncols=2)
     fig.savefig(path, dpi=90)
 
 
