@@ -118,6 +118,9 @@ class ReservoirPy(Peer):
         options = {"sr": RADIUS, "lr": leak, "input_scaling": scale, "seed": self.seed}
         return Reservoir(self.n_units, **options)
 
+    def rest(self):
+        self.node.reset()
+
     def features(self, X):
         return np.c_[self.node.run(X), X]
 
@@ -309,8 +312,11 @@ class Torch(Peer):
 
     def start(self, X):
         """Run through rows from rest."""
-        self.state = None
+        self.rest()
         self.advance(X)
+
+    def rest(self):
+        self.state = None
 
     @staticmethod
     def tensor(values):
