@@ -221,6 +221,8 @@ def test_a_stream_that_could_not_begin_leaves_what_fit_left(estimator, error, mo
                 assert_same(twin.partial_fit(X, y), expected)
 
 
+# Code in C that asks whether an attribute is there swallows an interrupt; Python 3.13 says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @needs_compiled_code
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals in mid-row")
 def test_ctrl_c_between_rows_leaves_the_estimator_free():
