@@ -76,6 +76,7 @@ def test_nothing_fed_back_is_a_simulation(learned):
     assert_array_equal(simulated, learned.predict(np.concatenate([X, future]))[len(X) - 1 :])
 
 
+@pytest.mark.filterwarnings("ignore:The forecast runs away")  # these have learned little
 @pytest.mark.parametrize("n_outputs", [1, 2])
 def test_by_default_all_columns_are_fed_back_in_their_order(estimator, n_outputs):
     X, Y = make_rows(80, n_features=n_outputs, n_outputs=n_outputs)

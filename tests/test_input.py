@@ -110,7 +110,7 @@ def as_frame(array):
     )
 
 
-LONG_X, LONG_Y = make_rows(sized(40, 15), 2, 2, seed=3)
+LONG_X, LONG_Y = make_rows(sized(40, 20), 2, 2, seed=3)
 
 ODD = {
     "one row": (LONG_X[:1], LONG_Y[:1]),
@@ -311,7 +311,7 @@ def test_fast_and_slow_path_learn_and_answer_the_same_bits(name, form, size):
     """C-contiguous float64 arrays take a short way in, everything else scikit-learn's."""
     convert = SAME_NUMBERS[form]
     fast, slow = new(name), new(name)
-    for k in range(0, 40, size):
+    for k in range(0, len(EXACT_X), size):
         rows, targets = EXACT_X[k : k + size], EXACT_Y[k : k + size]
         fast.partial_fit(rows, targets)
         slow.partial_fit(convert(rows), convert(targets))
@@ -813,13 +813,13 @@ def test_score_checks_sample_weight(name, case):
 
 
 BAD_WEIGHTS = {
-    "a row missing": (lambda w: w[1:], "weights_ must have the shape"),
+    "a row too many": (lambda w: np.vstack([w, w[:1]]), "weights_ must have the shape"),
     "transposed": (np.transpose, "weights_ must have the shape"),
     "text": (lambda w: w.astype(str), "weights_ must hold numbers"),
     "too large": (lambda w: np.full_like(w, 1e200), "weights_ contains a value beyond"),
     "flat": (np.ravel, "Expected 2D array"),
     "NaN": (lambda w: np.full_like(w, np.nan), "weights_ contains NaN"),
-    "infinity": (lambda w: with_values(w, float, _1_2=np.inf), "weights_ contains infinity"),
+    "infinity": (lambda w: with_values(w, float, _0_2=np.inf), "weights_ contains infinity"),
     "nothing": (lambda w: None, "Expected 2D array"),
 }
 

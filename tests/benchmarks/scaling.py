@@ -50,7 +50,7 @@ LEARNERS = {
         "partial_fit",
         (16, 32, 64, 128, 256),
         32,
-        lambda n, q, o: o * StreamLearner.nbytes(n - o, q - n - 1, o, True) / 8,
+        lambda n, q, o: StreamLearner.nbytes(n - o, q - n - 1, o, True) / 8,
         lambda n, q, o: StreamLearner.nbytes(n - o, q - n - 1, o, True) / 8,
     ),
     "`APRLRegressor`": Learner(
@@ -88,8 +88,8 @@ scales through the {FITTED} largest sizes, in brackets those of the theory over 
 whose operations per row and numbers in memory are
 
 - RTRL: n^2 q, of order n^3, for "sgd". The default stream passes \
-once over what it keeps for each of o outputs: covariances of filters of a fixed number of \
-features up to 100 units, of order n^2 from there on;
+once over what it keeps: for each output, covariances of filters of a fixed number of features up \
+to 100 units, of order n^2 from there on;
 - APRL: n q + q^2, of order n^2;
 - fast weights: n q, the number of connections, in reverse, and its square forward.
 
@@ -122,10 +122,11 @@ def with_exponent(sizes, values, theory):
 
 def growth(learner, sizes, shapes):
     """Cells of sizes, time and memory; shapes are (n, m, outputs) of each size."""
-    shapes = np.array(shapes)
-    n, m, outputs = shapes.T
-    work, memory = (f(n, n + m + 1, outputs) for f in (learner.work, learner.memory))
-    n_rows = BLOCK * np.clip(OPERATIONS // work // BLOCK, 1, MOST_BLOCKS)
+    work, memory = (
+        np.array([of(n, n + m + 1, n_outputs) for n, m, n_outputs in shapes])
+        for of in (learner.work, learner.memory)
+    )
+    n_rows = BLOCK * np.clip(OPERATIONS // work // BLOCK, 1, MOST_BLOCKS).astype(int)
     estimators, calls = zip(*(call(learner, *shape, k) for shape, k in zip(shapes, n_rows)))
     seconds = np.median(seconds_for_a_while(calls, SECONDS), axis=0)
     return [
