@@ -49,8 +49,9 @@ Schoukens and Rogers (2024, arXiv:2405.10779), who collect the others: PNLSS (Pa
 OURS, FIVE = "`RTRLRegressor()`", "five nets"
 COMMITTEE = 5
 WHY = (
-    "Why: the grey box knows the equations of the tanks, PNLSS and subnet have states of their own "
-    "for what is linear; and five nets differ by chance where a record has a thousand noisy rows."
+    "Why: the grey box knows the equations of the tanks; PNLSS, dynoNet and subnet model what is "
+    "linear by states or filters of their own; five nets differ by chance where a record has a "
+    "thousand noisy rows."
 )
 
 
