@@ -175,6 +175,14 @@ def test_covariances_stay_positive_and_weights_small(kind, rng):
     assert np.abs(estimator.weights_).max() < 1e3
 
 
+@pytest.mark.parametrize(("innovation", "factor"), [(7.9, 1.0), (8.4, 1.05), (-20.0, 2.5)])
+def test_an_innovation_beyond_four_deviations_counts_as_one_of_a_larger_variance(
+    innovation, factor
+):
+    bounded = getattr(filters.bounded, "py_func", filters.bounded)  # is compiled into others only
+    assert bounded(innovation, 4.0) == pytest.approx(4.0 * factor)
+
+
 def test_filters_after_fit_are_those_that_have_seen_its_rows():
     X, Y = make_rows(300, n_outputs=2, missing=0.1)
     estimator = RTRLRegressor(4, max_iter=5, random_state=0).fit(X, Y)
