@@ -183,6 +183,22 @@ def test_an_innovation_beyond_four_deviations_counts_as_one_of_a_larger_variance
     assert bounded(innovation, 4.0) == pytest.approx(4.0 * factor)
 
 
+@pytest.mark.parametrize("o", [0, 1])
+def test_the_filters_of_one_output_are_re_expressed_and_no_others(o):
+    own = learner_of(RTRLRegressor(3, random_state=0).partial_fit(*make_rows(60, 2, 2))).stream.own
+    express = getattr(filters.express, "py_func", filters.express)
+    rows, errors, row = own.rows.copy(), own.error.copy(), np.arange(own.rows.shape[1], dtype=float)
+    express(own, o, row, 2.0, 0.5)
+    mine = slice(o * filters.N_FILTERS, (o + 1) * filters.N_FILTERS)
+    rows[mine] *= 2.0
+    rows[mine, -1] += 0.5
+    errors[mine] *= 4.0
+    assert_array_equal(own.rows, rows)
+    assert_array_equal(own.error, errors)
+    assert_array_equal(row[:-1], 2.0 * np.arange(len(row) - 1))
+    assert row[-1] == 2.0 * (len(row) - 1) + 0.5
+
+
 def test_filters_after_fit_are_those_that_have_seen_its_rows():
     X, Y = make_rows(300, n_outputs=2, missing=0.1)
     estimator = RTRLRegressor(4, max_iter=5, random_state=0).fit(X, Y)
