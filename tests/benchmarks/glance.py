@@ -57,6 +57,9 @@ STREAM_GROUPS = {
 }
 
 
+IN_WORDS = {"inf": "diverges", "nan": ""}
+
+
 def first_table(text):
     """{row: {column: cell}} of the first table of a section."""
     header, _, *rows = [
@@ -83,7 +86,7 @@ def summary(section, groups):
 
 def with_published(errors):
     """The errors on the records of plants, and the least of those that others have published."""
-    nothing = {"": np.inf}
+    nothing = {"": np.nan}
     return {
         record: of | {"best published": min(PUBLISHED.get(record.split(",")[0], nothing).values())}
         for record, of in errors.items()
@@ -93,8 +96,9 @@ def with_published(errors):
 def table(what, errors, digits=2):
     rows = []
     for task, of in errors.items():
-        cells = {group: f"{error:.{digits}g}".replace("inf", "") for group, error in of.items()}
-        best = min(of.values())
+        cells = {group: f"{error:.{digits}g}" for group, error in of.items()}
+        cells = {group: IN_WORDS.get(text, text) for group, text in cells.items()}
+        best = np.nanmin(list(of.values()))
         rows.append([task, *(f"**{cells[g]}**" if of[g] == best else cells[g] for g in of)])
     return markdown([what, *of], rows)
 

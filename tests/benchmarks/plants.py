@@ -181,9 +181,12 @@ def cells(errors, seconds):
     medians = {name: np.median(of) for name, of in errors.items() if of}
     best = min(medians, key=lambda name: np.inf if np.isnan(medians[name]) else medians[name])
     for name, of in errors.items():
-        text = in_short(of) if of else ""
-        text = f"**{text}**" if name == best else text
-        yield f"{text}, {seconds[name]:.2g} s" if of else ""
+        if not of:  # is not installed
+            yield ""
+            continue
+        text = f"**{in_short(of)}**" if name == best else in_short(of)
+        took = np.format_float_positional(seconds[name], 2, fractional=False, trim="-")
+        yield f"{text}, {took} s"
 
 
 BESIDE = """\
@@ -203,7 +206,7 @@ reservoirpy are begun at rest, too, and the better of the two errors counts.
 
 
 def report_beside(folder):
-    rows = []
+    rows, medians = [], {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for path in paths(folder):
@@ -213,7 +216,10 @@ def report_beside(folder):
             for label, (unit, single, means) in ours.items():
                 errors = {OURS: single, FIVE: means} | theirs[label]
                 rows.append([f"{label}, {unit}", *cells(errors, seconds)])
-    return BESIDE + markdown(["Record", OURS, FIVE, *SIMULATORS], rows)
+                of = {name: np.median(of) for name, of in errors.items() if of}
+                medians[label] = {name: np.nan_to_num(m, nan=np.inf) for name, m in of.items()}
+    table = markdown(["Record", OURS, FIVE, *SIMULATORS], rows)
+    return f"{BESIDE}{table}\n\n{lost_rows(medians, OURS, SIMULATORS)}"
 
 
 if __name__ == "__main__":
