@@ -57,6 +57,19 @@ STREAM_GROUPS = {
 }
 
 
+# Names of records for those who do not know the files.
+RECORDS = {
+    "actuator": "hydraulic actuator",
+    "ced_prbs1": "coupled drives",
+    "dryer": "hair dryer",
+    "emps": "EMPS",
+    "silverbox: multisine": "Silverbox, multisine",
+    "silverbox: arrow_full": "Silverbox, arrow",
+    "silverbox: arrow_no_extrap": "Silverbox, arrow without extrapolation",
+    "tanks": "Cascaded Tanks",
+    "twotank": "two tanks",
+    "wh": "Wiener-Hammerstein",
+}
 IN_WORDS = {"inf": "diverges", "nan": ""}
 
 
@@ -86,11 +99,13 @@ def summary(section, groups):
 
 def with_published(errors):
     """The errors on the records of plants, and the least of those that others have published."""
-    nothing = {"": np.nan}
-    return {
-        record: of | {"best published": min(PUBLISHED.get(record.split(",")[0], nothing).values())}
-        for record, of in errors.items()
-    }
+    found = {}
+    for record, of in errors.items():
+        label, unit = record.split(", ")
+        unit = unit.replace("orig", "as recorded")
+        published = PUBLISHED.get(label, {"": np.nan}).values()
+        found[f"{RECORDS.get(label, label)}, {unit}"] = of | {"best published": min(published)}
+    return found
 
 
 def table(what, errors, digits=2):
