@@ -67,7 +67,7 @@ TESTS = {
     KERNELS + "programmer_reverse.py": ["tests/test_programmer_kernel.py"],
     KERNELS + "programmer_stream.py": ["tests/test_programmer_kernel.py"],
     KERNELS + "elementwise.py": ["tests/test_fast_weight_kernel.py", "tests/test_aprl_kernel.py"],
-    KERNELS + "_bundle.py": ["tests/test_rtrl_kernel.py", "tests/test_fast_weight_kernel.py"],
+    KERNELS + "_bundle.py": ["tests/test_bundle.py"],
     KERNELS + "jacobian.py": ["tests/test_jacobian.py"],
     KERNELS + "projection.py": ["tests/test_least_squares.py"],
     KERNELS + "scaling.py": [
