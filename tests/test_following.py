@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from skrecurrent import FastWeightRegressor, RTRLRegressor
-from skrecurrent._kernels import scaling
+from skrecurrent._kernels import following, scaling
 from tests.common import ESTIMATORS, learner_of, make_rows, needs_compiled_code
 
 STANDARDIZING = {name: e for name, e in ESTIMATORS.items() if e.standardize}
@@ -135,3 +135,20 @@ def test_what_explained_a_target_is_re_expressed_and_what_was_learned_of_noise_i
             break
     assert 400 < k < 410
     assert learner_of(model).stream.lags.row.any() == explained
+
+
+@pytest.mark.parametrize("far_off", [True, False])
+def test_the_tenth_value_tells_whether_the_first_two_were_far_off(far_off):
+    judge = getattr(following._judge_the_first, "py_func", following._judge_the_first)
+    statistics = np.zeros((64, 1))
+    statistics[scaling.RECENT_MEAN] = 500.0
+    statistics[scaling.RECENT_VARIANCE] = 1e6 if far_off else 1.0
+    for changes, value in enumerate([4.5, 4.0, 6.0, 5.5, 5.0, 4.5, 5.5, 5.0], start=3):
+        statistics[scaling.CHANGES] = changes
+        assert judge(statistics, 0, value) == (far_off and changes == 10)
+    if far_off:
+        assert statistics[scaling.CHANGES, 0] == 8.0
+        assert statistics[scaling.RECENT_MEAN, 0] == 5.0
+        assert statistics[scaling.RECENT_VARIANCE, 0] == 0.25
+    else:
+        assert statistics[scaling.RECENT_MEAN, 0] == 500.0
