@@ -183,6 +183,18 @@ def test_an_innovation_beyond_four_deviations_counts_as_one_of_a_larger_variance
     assert bounded(innovation, 4.0) == pytest.approx(4.0 * factor)
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_an_absurd_target_enters_the_statistics_cut_off(sign, monkeypatch):
+    band = getattr(stream._band, "py_func", stream._band)
+    monkeypatch.setattr(stream, "_band", band)
+    see = getattr(stream._see_target, "py_func", stream._see_target)
+    target, units = np.array([[1000.0], [2.0], [9.0]]), np.empty((0, 0))
+    _, half = band(target, 0, units)
+    see(target, 0, sign * 1e9, units)
+    assert target[stream.MEAN, 0] == pytest.approx(2.0 + sign * 0.01 * half)
+    assert target[stream.VARIANCE, 0] == pytest.approx(0.99 * (9.0 + 0.01 * half**2))
+
+
 @pytest.mark.parametrize("o", [0, 1])
 def test_the_filters_of_one_output_are_re_expressed_and_no_others(o):
     own = learner_of(RTRLRegressor(3, random_state=0).partial_fit(*make_rows(60, 2, 2))).stream.own
