@@ -165,10 +165,10 @@ def _position(columns, column, argument):
     return int(column)
 
 
-def check_future(columns, X_future, n_rows, feedback, ids=None):
+def check_future(columns, X_future, n_rows, feedback, ids):
     """Inputs known ahead, with NaN in the columns that receive predictions.
 
-    ``ids`` are those of the rows before, if a column holds them.
+    ``ids`` are those of the rows before, or None if no column holds them.
     """
     n_features = n_inputs(columns)
     known = np.setdiff1d(np.arange(n_features), feedback)

@@ -17,7 +17,7 @@ from tests.benchmarks.plants import record, rmse
 SEEDS = range(5)
 
 
-# How many rows of the first input let a network settle: more change the errors by less than 1 %.
+# How many rows of the first input let a network settle: on Silverbox some 150 would do.
 SETTLING = 500
 
 

@@ -45,8 +45,7 @@ class Peer:
 
     def fit(self, X, y, judge=next_value_error):
         """``judge(self, X, y)`` is the error on the held-out rows."""
-        self.units = X.mean(axis=0), X.std(axis=0), y.mean(), y.std()
-        rows, targets = (X - self.units[0]) / self.units[1], (y - self.units[2]) / self.units[3]
+        rows, targets = self.take_units(X, y)
         split = int(0.8 * len(y))
 
         def held_out_error(setting):
@@ -56,6 +55,14 @@ class Peer:
 
         self.learn(rows, targets, **min(self.settings, key=held_out_error))
         return self
+
+    def take_units(self, X, y):
+        """Those of the training rows, which are returned in them."""
+        self.units = X.mean(axis=0), X.std(axis=0), y.mean(), y.std()
+        return self.in_units(X, y)
+
+    def in_units(self, X, y):
+        return (X - self.units[0]) / self.units[1], (y - self.units[2]) / self.units[3]
 
     def predict(self, X):
         """Of the rows that follow the training rows; changes nothing."""
@@ -156,17 +163,15 @@ class OnOutputs(Peer):
 
     def begin(self, X, y):
         """Go on from rows of another record, whose targets are known; the first stands for more."""
-        rows, targets = (X - self.units[0]) / self.units[1], (y - self.units[2]) / self.units[3]
-        missing = max(self.n_lags - len(y), 0)
-        rows = np.concatenate([np.repeat(rows[:1], missing, axis=0), rows])
-        self.last = (
-            rows[-self.n_lags :],
-            np.r_[np.repeat(targets[0], missing), targets][-self.n_lags :],
-        )
+        rows, targets = self.in_units(X, y)
+        times = np.ones(len(y), int)
+        times[0] = max(self.n_lags - len(y) + 1, 1)
+        self.remember(np.repeat(rows, times, axis=0), np.repeat(targets, times), self.n_lags)
 
     def advance(self, X):
-        outputs = self.simulate(np.concatenate([self.last[0], X]), self.last[1], len(X))
-        self.remember(np.concatenate([self.last[0], X]), outputs, self.n_lags)
+        rows = np.concatenate([self.last[0], X])
+        outputs = self.simulate(rows, self.last[1])
+        self.remember(rows, outputs, self.n_lags)
         return outputs[-len(X) :]
 
 
@@ -183,7 +188,7 @@ class ARX(OnOutputs):
         self.b = coefficients[n_lags:][::-1]
         self.remember(X, y, n_lags)
 
-    def simulate(self, X, y, n_rows):
+    def simulate(self, X, y):
         state = lfiltic(self.b, self.a, y[::-1], X[: self.n_lags, 0][::-1])
         return np.r_[y, lfilter(self.b, self.a, X[self.n_lags :, 0], zi=state)[0]]
 
@@ -209,9 +214,9 @@ class SysIdentPy(OnOutputs):
         self.model.fit(X=X[: self.most_rows], y=y[: self.most_rows, None])
         self.remember(X, y, n_lags)
 
-    def simulate(self, X, y, n_rows):
-        n_lags = self.model.max_lag
-        return self.model.predict(X=X[-n_rows - n_lags :], y=y[-n_lags:, None])[:, 0]
+    def simulate(self, X, y):
+        first = self.n_lags - self.model.max_lag
+        return self.model.predict(X=X[first:], y=y[first:, None])[:, 0]
 
 
 class PyRCN(Peer):
@@ -289,10 +294,7 @@ class Torch(Peer):
     def learn(self, X, y, n_updates):
         import torch
 
-        torch.manual_seed(self.seed)
-        self.recurrent = getattr(torch.nn, self.layer)(1, self.n_hidden, batch_first=True)
-        self.readout = torch.nn.Linear(self.n_hidden, 1)
-        weights = [*self.recurrent.parameters(), *self.readout.parameters()]
+        weights = [w for module in self.new_modules() for w in module.parameters()]
         optimizer = torch.optim.Adam(weights, 0.01)
         decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, n_updates)
         rng = np.random.default_rng(self.seed)
@@ -300,6 +302,14 @@ class Torch(Peer):
             self.update(X, y, optimizer, rng)
             decay.step()
         self.start(X)
+
+    def new_modules(self):
+        import torch
+
+        torch.manual_seed(self.seed)
+        self.recurrent = getattr(torch.nn, self.layer)(1, self.n_hidden, batch_first=True)
+        self.readout = torch.nn.Linear(self.n_hidden, 1)
+        return self.recurrent, self.readout
 
     def update(self, X, y, optimizer, rng):
         starts = rng.integers(0, len(y) - self.length + 1, self.n_windows)
@@ -339,34 +349,25 @@ class TorchUntilFlat(Torch):
     """
 
     settings = ({},)
-    n_windows, length, not_scored = 16, 150, 50
-    n_updates, every, n_flat = (
-        4000,
-        100,
-        8,
-    )  # at most; between two looks; looks without a better one
-    most_judged = 5000
+    length, not_scored = 150, 50
+    n_updates = 4000  # at most
+    every = 100  # updates between two looks at the held-out rows
+    n_flat = 8  # looks without improvement that end it
+    most_judged = 5000  # held-out rows, and as many before them
 
     def fit(self, X, y):
         import torch
 
-        self.units = X.mean(axis=0), X.std(axis=0), y.mean(), y.std()
-        rows, targets = (X - self.units[0]) / self.units[1], (y - self.units[2]) / self.units[3]
-        torch.manual_seed(self.seed)
-        self.recurrent = getattr(torch.nn, self.layer)(1, self.n_hidden, batch_first=True)
-        self.readout = torch.nn.Linear(self.n_hidden, 1)
-        self.train(rows, targets, int(0.8 * len(y)))
+        rows, targets = self.take_units(X, y)
+        self.train(torch.nn.ModuleList(self.new_modules()), rows, targets, int(0.8 * len(y)))
         self.start(rows)
         return self
 
-    def train(self, X, y, split):
+    def train(self, modules, X, y, split):
         import torch
 
-        modules = torch.nn.ModuleList([self.recurrent, self.readout])
-        optimizer, rng = (
-            torch.optim.Adam(modules.parameters(), 0.005),
-            np.random.default_rng(self.seed),
-        )
+        optimizer = torch.optim.Adam(modules.parameters(), 0.005)
+        rng = np.random.default_rng(self.seed)
         least, flat = np.inf, 0
         for update in range(1, self.n_updates + 1):
             self.update(X[:split], y[:split], optimizer, rng)
@@ -380,9 +381,8 @@ class TorchUntilFlat(Torch):
 
     def held_out(self, X, y, split):
         self.start(X[:split][-self.most_judged :])
-        return np.mean(
-            (self.advance(X[split:][: self.most_judged]) - y[split:][: self.most_judged]) ** 2
-        )
+        judged = slice(split, split + self.most_judged)
+        return np.mean((self.advance(X[judged]) - y[judged]) ** 2)
 
 
 def mlp(seed):
