@@ -52,10 +52,14 @@ _ROESSLER_STEP = 0.02
 _ROESSLER_TRANSIENT = 200.0
 
 # The switching system: |b|, the pole's radius and angle, and for how many rows they stay.
-_SYSTEM_GAIN, _POLE_RADIUS, _POLE_ANGLE = (0.5, 1.5), (0.6, 0.95), (0.2, 2.6)
+_SYSTEM_GAIN = 0.5, 1.5
+_POLE_RADIUS = 0.6, 0.95
+_POLE_ANGLE = 0.2, 2.6
 _SYSTEM_SHORTEST, _SYSTEM_LONGEST = 150, 250
 # Plants: what a machine's own numbers are drawn from.
-_PLANT_GAIN, _PLANT_OFFSET, _PLANT_TIME = (0.5, 2.0), (-1.0, 1.0), (1.0, 5.0)
+_PLANT_GAIN = 0.5, 2.0
+_PLANT_OFFSET = -1.0, 1.0
+_PLANT_TIME = 1.0, 5.0
 _PLANT_STEEPNESS, _PLANT_CENTRE = (1.0, 4.0), (-0.5, 0.5)
 
 # The two tanks, in cm and s, made up once from plausible sizes. At this step of integration levels
